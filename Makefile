@@ -1,0 +1,51 @@
+# Trivet. `make help` lists the targets; README.md tells the rest.
+OUT    ?= out
+ROLES  ?= controller compute storage
+GOFLAGS += -trimpath
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+export CGO_ENABLED = 0
+
+.PHONY: all help images bin test test-images test-qemu test-cluster check bench golden clean
+all: bin
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+bin: ## bin/trivet, bin/trivet-agent, bin/trivet-init
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+images: bin ## install what a build needs; the three roles' images in out/
+	$(SUDO) .ci/install build
+	bin/trivet build --out $(OUT) $(ROLES)
+
+test: ## unit tests: under two minutes, no network beyond Go modules
+	go test ./builder/... ./cmd/... ./firstboot/... ./roles/... ./qemu-tests/...
+
+test-images: images ## image tests: the files in out/, reproducibility, mmdebstrap beside it
+	$(SUDO) .ci/install test
+	go test ./qemu-tests -count=1 -timeout 60m -v -run 'Image' -images $(abspath $(OUT))
+
+test-qemu: images ## boot tests: each image in QEMU, from its firmware to ready
+	$(SUDO) .ci/install qemu
+	go test ./qemu-tests -count=1 -timeout 90m -v -run 'Boot' -qemu -images $(abspath $(OUT))
+
+test-cluster: ## cluster tests
+	@echo "skipped: the cluster tier comes with the HA core; nothing is tested here yet"
+
+check: ## vet, staticcheck, gofumpt, import rules
+	go vet ./...
+	go tool staticcheck ./...
+	@test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"
+	go test ./cmd -run 'Rules' -count=1
+
+bench: bin ## ratios against mkosi and mmdebstrap in the same run
+	$(SUDO) .ci/install bench
+	go test ./qemu-tests -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x
+
+golden: ## rewrite the readable golden files after a wanted change
+	go test ./builder ./firstboot/... -update
+
+clean: ## what the build made here (the cache stays: bin/trivet cache prune)
+	rm -rf bin $(OUT)

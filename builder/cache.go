@@ -1,0 +1,202 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"trivet/roles"
+)
+
+// cacheKinds are the folders of the cache, each with what it holds.
+var cacheKinds = []struct{ name, about string }{
+	{"apt", "indices of the archive and resolved sets"},
+	{"debs", "package files, by digest"},
+	{"unpacked", "package files, decompressed"},
+	{"bytecode", "compiled Python, by package"},
+	{"layers", "configured package layers"},
+	{"tools", "the image tools"},
+	{"initrd", "initrds, by kernel"},
+	{"packed", "compressed layers"},
+	{"sealed", "compressed roots with their hash trees"},
+}
+
+// A Usage is the size of each kind of cached thing.
+type Usage struct {
+	Dir   string      `json:"dir"`
+	Kinds []KindUsage `json:"kinds"`
+}
+
+// A KindUsage is one folder of the cache.
+type KindUsage struct {
+	Name    string `json:"name"`
+	About   string `json:"about"`
+	Entries int    `json:"entries"`
+	Bytes   int64  `json:"bytes"` // on disk
+}
+
+// CacheUsage measures the cache below dir.
+func CacheUsage(dir string) (Usage, error) {
+	u := Usage{Dir: dir}
+	for _, k := range cacheKinds {
+		entries, err := cacheEntries(filepath.Join(dir, k.name), k.name)
+		if err != nil {
+			return Usage{}, err
+		}
+		ku := KindUsage{Name: k.name, About: k.about, Entries: len(entries)}
+		for _, e := range entries {
+			ku.Bytes += e.bytes
+		}
+		u.Kinds = append(u.Kinds, ku)
+	}
+	return u, nil
+}
+
+func (u Usage) String() string {
+	var w strings.Builder
+	var total int64
+	for _, k := range u.Kinds {
+		fmt.Fprintf(&w, "%-9s %6d entries %8d MiB  %s\n", k.Name, k.Entries, k.Bytes>>20, k.About)
+		total += k.Bytes
+	}
+	fmt.Fprintf(&w, "%-9s %14s %8d MiB  %s\n", "total", "", total>>20, u.Dir)
+	return w.String()
+}
+
+// A cacheEntry is one thing that can be removed by itself.
+type cacheEntry struct {
+	path  string
+	bytes int64
+	used  time.Time
+}
+
+// cacheEntries lists the entries of one kind: package files one by one, all
+// else by the folder's direct children.
+func cacheEntries(dir, kind string) ([]cacheEntry, error) {
+	var list []cacheEntry
+	if kind == "debs" {
+		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+				return nil
+			}
+			if err == nil {
+				list = append(list, cacheEntry{path: p})
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the cache: %w", err)
+		}
+	} else {
+		names, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("list the cache: %w", err)
+		}
+		for _, n := range names {
+			list = append(list, cacheEntry{path: filepath.Join(dir, n.Name())})
+		}
+	}
+	for i := range list {
+		if err := list[i].measure(); err != nil {
+			return nil, fmt.Errorf("measure the cache: %w", err)
+		}
+	}
+	return list, nil
+}
+
+// measure adds up the blocks on disk; the time of use is the newest of the
+// entry's own times, which builds renew when they take it.
+func (e *cacheEntry) measure() error {
+	info, err := os.Lstat(e.path)
+	if err != nil {
+		return err
+	}
+	e.used = info.ModTime()
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		if c := time.Unix(st.Ctim.Unix()); c.After(e.used) {
+			e.used = c
+		}
+	}
+	return filepath.WalkDir(e.path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			e.bytes += st.Blocks * 512 // stat(2): blocks of 512 bytes
+		}
+		return nil
+	})
+}
+
+// PruneCache removes the entries that were not used for longest until at most
+// keep (such as "10GiB") is left, and returns the bytes freed. It refuses
+// while a build runs.
+func PruneCache(ctx context.Context, dir, keep string) (int64, error) {
+	limit, err := roles.ParseBytes(keep)
+	if err != nil {
+		return 0, fmt.Errorf("read --keep: %w", err)
+	}
+	unlock, err := lockCache(dir, true)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	var all []cacheEntry
+	var total, freed int64
+	for _, k := range cacheKinds {
+		list, err := cacheEntries(filepath.Join(dir, k.name), k.name)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, list...)
+	}
+	for _, e := range all {
+		total += e.bytes
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].used.Before(all[j].used) })
+	for _, e := range all {
+		if total-freed <= int64(limit) || ctx.Err() != nil {
+			break
+		}
+		if err := os.RemoveAll(e.path); err != nil {
+			return freed, fmt.Errorf("prune the cache: %w", err)
+		}
+		freed += e.bytes
+	}
+	return freed, ctx.Err()
+}
+
+// lockCache takes the cache's lock: shared for a build, exclusive for a prune,
+// so that nothing is removed under a build. The kernel drops it with the process.
+func lockCache(dir string, exclusive bool) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the cache: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open the cache's lock: %w", err)
+	}
+	how := syscall.LOCK_SH
+	if exclusive {
+		how = syscall.LOCK_EX
+	}
+	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if exclusive {
+			return nil, fmt.Errorf("lock the cache %s: a build is running; prune when it is done", dir)
+		}
+		return nil, fmt.Errorf("lock the cache %s: it is being pruned; build again when that is done", dir)
+	}
+	return func() { f.Close() }, nil
+}

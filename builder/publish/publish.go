@@ -1,0 +1,172 @@
+// Package publish writes the artifacts of a role: the disk image in its
+// formats, the parts for netboot, the software bills of materials, and the
+// manifest that names the digest of each.
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"trivet/builder/host"
+)
+
+// A Tool runs a program of the tools root with the given mounts.
+type Tool func(ctx context.Context, mounts []host.Mount, args ...string) error
+
+// Inputs are what a role's build made.
+type Inputs struct {
+	Out  string // directory of the artifacts
+	Base string // their name without ending, such as "controller"
+	Raw  string // the disk image; moved into place
+	// Parts are files that are copied, by their ending, such as ".efi".
+	Parts    map[string]string
+	Texts    map[string]string // small files by ending, such as ".lock"
+	Manifest Manifest          // all but Artifacts
+	Tool     Tool
+	Jobs     int
+}
+
+// manifestFormat changes when a reader of an older manifest would be wrong.
+const manifestFormat = 1
+
+// A Manifest says what an image is and names each of its artifacts.
+type Manifest struct {
+	Format    int        `json:"format"`
+	Role      string     `json:"role"`
+	Base      string     `json:"base"` // name of the artifacts without ending
+	Version   string     `json:"version"`
+	Tool      string     `json:"tool"` // version of trivet
+	Suite     string     `json:"suite"`
+	Arch      string     `json:"arch"`
+	Date      time.Time  `json:"date"` // of the archive; no file of the image is younger
+	Kernel    string     `json:"kernel"`
+	RootHash  string     `json:"root_hash"`
+	Cmdline   string     `json:"cmdline"`
+	Inputs    string     `json:"inputs"` // digest of everything that the build depends on
+	Units     []Unit     `json:"units"`
+	Artifacts []Artifact `json:"artifacts"`
+	Packages  []Package  `json:"packages"`
+}
+
+// A Unit is one systemd unit of one service.
+type Unit struct {
+	Name    string `json:"name"`
+	Service string `json:"service"`
+	Boot    bool   `json:"boot"` // systemd starts it; else the agent does
+}
+
+// An Artifact is one file beside the manifest.
+type Artifact struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"` // in bytes
+	SHA256 string `json:"sha256"`
+}
+
+// A Package is one Debian package of the image.
+type Package struct {
+	Set     string `json:"set"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"`
+	Source  string `json:"source"`
+	SHA256  string `json:"sha256"`
+}
+
+// File is the name of the manifest's own file.
+func (m Manifest) File() string { return m.Base + ".manifest.json" }
+
+// Write makes every artifact in a scratch directory, moves them into place,
+// and writes the manifest last: while a set is replaced there is no manifest.
+func Write(ctx context.Context, in Inputs) (Manifest, error) {
+	m := in.Manifest
+	m.Format, m.Base = manifestFormat, in.Base
+	temp, err := os.MkdirTemp(in.Out, "."+in.Base+"-")
+	if err != nil {
+		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
+	}
+	defer os.RemoveAll(temp)
+	raw := filepath.Join(temp, in.Base+".raw")
+	if err := os.Rename(in.Raw, raw); err != nil {
+		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
+	}
+	if m.Artifacts, err = in.make(ctx, temp, raw, m); err != nil {
+		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
+	}
+	if err := in.replace(temp, m); err != nil {
+		return Manifest{}, fmt.Errorf("put the artifacts of %s in place: %w", in.Base, err)
+	}
+	return m, nil
+}
+
+// make writes all artifacts below temp, at once, and measures them.
+func (in Inputs) make(ctx context.Context, temp, raw string, m Manifest) ([]Artifact, error) {
+	path := func(ending string) string { return filepath.Join(temp, in.Base+ending) }
+	tasks := map[string]func(ctx context.Context) error{
+		".raw":       func(context.Context) error { return nil },
+		".raw.zst":   func(ctx context.Context) error { return compress(ctx, raw, path(".raw.zst"), in.Jobs) },
+		".qcow2":     func(ctx context.Context) error { return qcow2(ctx, in.Tool, raw, path(".qcow2")) },
+		".spdx.json": func(context.Context) error { return writeSPDX(m, path(".spdx.json")) },
+		".cdx.json":  func(context.Context) error { return writeCycloneDX(m, path(".cdx.json")) },
+	}
+	for ending, from := range in.Parts {
+		tasks[ending] = func(context.Context) error { return copyFile(from, path(ending)) }
+	}
+	for ending, text := range in.Texts {
+		tasks[ending] = func(context.Context) error { return os.WriteFile(path(ending), []byte(text), 0o644) }
+	}
+	var endings []string
+	for e := range tasks {
+		endings = append(endings, e)
+	}
+	sort.Strings(endings)
+	list := make([]Artifact, len(endings))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, ending := range endings {
+		g.Go(func() error {
+			if err := tasks[ending](ctx); err != nil {
+				return fmt.Errorf("make %s%s: %w", in.Base, ending, err)
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var err error
+			list[i], err = measure(path(ending))
+			return err
+		})
+	}
+	return list, g.Wait()
+}
+
+func (in Inputs) replace(temp string, m Manifest) error {
+	final := filepath.Join(in.Out, m.File())
+	if err := os.Remove(final); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, a := range m.Artifacts {
+		from := filepath.Join(temp, a.Name)
+		if err := os.Chmod(from, 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(from, filepath.Join(in.Out, a.Name)); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	scratch := filepath.Join(temp, m.File())
+	if err := os.WriteFile(scratch, append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(scratch, final)
+}

@@ -1,0 +1,176 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"trivet/builder/host"
+)
+
+// A build makes one layer in a temporary directory. The directories it makes
+// lie over one another in this order, lowest first:
+//
+//	info    control files in dpkg's info directory
+//	pre     what the preinst scripts wrote (not in the base layer: there they
+//	        need the unpacked tree)
+//	unpack  the packages' files and dpkg's database
+//	conf    what configuring wrote
+//
+// At the end they are folded into one.
+type build struct {
+	in    Inputs
+	below []string
+	layer Layer
+	tmp   *temp
+	pkgs  []stored
+	plan  *plan
+}
+
+// run makes the layer and returns its directory, still in the temporary one.
+func (b *build) run(ctx context.Context) (string, error) {
+	var err error
+	if b.pkgs, err = loadAll(b.in, b.layer.Debs); err != nil {
+		return "", err
+	}
+	if err := b.tools(); err != nil {
+		return "", err
+	}
+	parts := []string{b.path("info")}
+	if err := os.Mkdir(b.path("info"), 0o755); err != nil {
+		return "", err
+	}
+	if err := layInfo(newView(b.below), b.pkgs, b.path("info")); err != nil {
+		return "", err
+	}
+	base := len(b.below) == 0
+	if !base {
+		if err := b.preinst(ctx, b.stack("info"), "pre"); err != nil {
+			return "", err
+		}
+		parts = append(parts, b.path("pre"))
+	}
+	if err := b.unpack(parts); err != nil {
+		return "", err
+	}
+	parts = append(parts, b.path("unpack"))
+	if base {
+		err = b.bootstrap(ctx)
+	}
+	if err == nil {
+		err = b.configure(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	parts = append(parts, b.path("conf"))
+	return b.finish(parts)
+}
+
+func (b *build) path(name string) string { return filepath.Join(b.tmp.dir, name) }
+
+// stack is the layers below with the named directories of this build on top,
+// those that exist.
+func (b *build) stack(names ...string) []string {
+	out := append([]string(nil), b.below...)
+	for _, n := range names {
+		if _, err := os.Stat(b.path(n)); err == nil {
+			out = append(out, b.path(n))
+		}
+	}
+	return out
+}
+
+// unpack plans the packages on what is there now and lays them.
+func (b *build) unpack(parts []string) error {
+	var err error
+	// The info directory holds no path of a package; the base layer must look
+	// empty to its plan.
+	under := b.below
+	if len(under) > 0 {
+		under = append(append([]string(nil), under...), parts...)
+	}
+	if b.plan, err = newPlan(newView(under), b.pkgs); err != nil {
+		return err
+	}
+	dir, err := b.tmp.sub("unpack")
+	if err != nil {
+		return err
+	}
+	if err := b.plan.lay(b.in, dir); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	if err := b.plan.writeDB(dir); err != nil {
+		return fmt.Errorf("write dpkg's database: %w", err)
+	}
+	return nil
+}
+
+// tools writes what the sandbox needs of ours into a directory that is mounted
+// at toolsTarget.
+func (b *build) tools() error {
+	dir, err := b.tmp.sub("tools")
+	if err != nil {
+		return err
+	}
+	files, err := inside.ReadDir("inside")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		body, err := inside.ReadFile("inside/" + f.Name())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.Name()), body, 0o600); err != nil {
+			return err
+		}
+		if err := os.Chmod(filepath.Join(dir, f.Name()), 0o755); err != nil {
+			return err
+		}
+	}
+	to := filepath.Join(dir, "pinned.conf")
+	if err := os.WriteFile(to, b.in.Pinned, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o644)
+}
+
+// toolsTarget is where the sandbox has the files of inside. /run is a tmpfs
+// there, so nothing of it comes into the tree.
+const toolsTarget = "/run/trivet"
+
+// sandbox is the tree of the layers with upper taking the writes, and the
+// programs of standIns replaced.
+func (b *build) sandbox(layers []string, upper string) (host.Sandbox, error) {
+	s := host.Sandbox{
+		Mounts: []host.Mount{
+			{Target: "/", Layers: layers, Upper: b.path(upper), Work: b.path(upper + ".work")},
+			{Target: toolsTarget, Layers: []string{b.path("tools")}},
+		},
+		Env: b.env(),
+	}
+	over, err := b.standIns(newView(layers))
+	s.Mounts = append(s.Mounts, over...)
+	return s, err
+}
+
+// env is what maintainer scripts see. The first lines keep dpkg and debconf
+// from asking, the rest keeps results the same on every run.
+func (b *build) env() []string {
+	return []string{
+		"DEBIAN_FRONTEND=noninteractive",
+		"DEBCONF_NONINTERACTIVE_SEEN=true",
+		"DEBCONF_NOWARNINGS=yes",
+		"INITRD=No",          // linux-image: the initramfs is not made of what initramfs-tools finds here
+		"SYSTEMD_OFFLINE=1",  // systemctl changes links and asks no manager
+		"RUNLEVEL=1",         // invoke-rc.d does not guess it
+		"PERL_HASH_SEED=0",   // debconf's databases in one order
+		"PYTHONHASHSEED=0",
+		"PYTHONDONTWRITEBYTECODE=1",
+		"KERNEL_INSTALL_BYPASS=1", // kernel-install looks for no boot partition
+		"TERM=dumb",
+		fmt.Sprint("SOURCE_DATE_EPOCH=", b.in.Epoch.Unix()),
+	}
+}

@@ -1,0 +1,127 @@
+package rootfs
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"trivet/builder/host"
+)
+
+// realDebs reads the packages of a real root from the JSON file that
+// TRIVET_ROOTFS_DEBS names: a list of {Set, Name, Version, Arch, SHA256, Path}.
+func realDebs(t *testing.T) []Layer {
+	t.Helper()
+	path := os.Getenv("TRIVET_ROOTFS_DEBS")
+	if path == "" {
+		t.Skip("TRIVET_ROOTFS_DEBS names no list of real packages")
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		Deb
+		Set string
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	var layers []Layer
+	for _, d := range list {
+		if len(layers) == 0 || layers[len(layers)-1].Name != d.Set {
+			layers = append(layers, Layer{Name: d.Set})
+		}
+		l := &layers[len(layers)-1]
+		l.Debs = append(l.Debs, d.Deb)
+	}
+	return layers
+}
+
+func realInputs(t *testing.T) Inputs {
+	cache := os.Getenv("TRIVET_ROOTFS_CACHE")
+	if cache == "" {
+		cache = t.TempDir()
+	}
+	return Inputs{
+		Cache: cache,
+		Epoch: time.Unix(1763800000, 0),
+		Log:   os.Stderr,
+		XZ: func(ctx context.Context, r io.Reader, w io.Writer) error {
+			return host.Exec(ctx, host.Command{Args: []string{"xz", "-dc", "-T1"}, Stdin: r, Stdout: w})
+		},
+	}
+}
+
+func TestRealPrepare(t *testing.T) {
+	layers := realDebs(t)
+	in := realInputs(t)
+	for _, l := range layers {
+		start := time.Now()
+		if err := Prepare(context.Background(), in, l.Debs); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d packages in %v", l.Name, len(l.Debs), time.Since(start))
+	}
+}
+
+func TestRealUnpack(t *testing.T) {
+	layers := realDebs(t)
+	in := realInputs(t)
+	var debs []Deb
+	for _, l := range layers {
+		debs = append(debs, l.Debs...)
+	}
+	if err := Prepare(context.Background(), in, debs); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	pkgs, err := loadAll(in, debs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("load", time.Since(start))
+	p, err := newPlan(newView(nil), pkgs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("plan", time.Since(start))
+	dir, err := os.MkdirTemp(in.Cache, "tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.lay(in, dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("lay", time.Since(start))
+	if err := p.writeDB(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := layInfo(newView(nil), pkgs, dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("db", time.Since(start))
+	if err := in.setTimes(dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("times", time.Since(start), dir)
+}
+
+func TestRealLayers(t *testing.T) {
+	layers := realDebs(t)
+	in := realInputs(t)
+	in.Pinned, _ = os.ReadFile(os.Getenv("TRIVET_ROOTFS_PINNED"))
+	var below []string
+	for _, l := range layers {
+		start := time.Now()
+		dir, err := Install(context.Background(), in, below, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %v: %s", l.Name, time.Since(start), dir)
+		below = append(below, dir)
+	}
+}

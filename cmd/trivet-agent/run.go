@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"trivet/firstboot"
+	"trivet/firstboot/host"
+	"trivet/firstboot/source"
+	"trivet/firstboot/status"
+)
+
+// rescan is how often a machine that knows nothing looks at its sources.
+const rescan = 5 * time.Second
+
+// memoryGoal is what the collector keeps the heap near, in bytes, so that the
+// agent idles within 15 MB.
+const memoryGoal = 12 << 20
+
+func runCommand(stderr io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "bring the node up and watch it; for systemd",
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return errors.Join(errors.New("run takes no arguments"), errUsage)
+			}
+			return serve(ctx, stderr)
+		},
+	}
+}
+
+func serve(ctx context.Context, stderr io.Writer) error {
+	debug.SetMemoryLimit(memoryGoal)
+	if err := os.MkdirAll(filepath.Dir(status.FilePath), 0o755); err != nil {
+		return err
+	}
+	system, err := firstboot.NewSystem()
+	if err != nil {
+		return err
+	}
+	port := status.NewPort(status.PortPath)
+	report := status.New(time.Now, port, status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{})
+	go flush(ctx, port)
+	err = firstboot.Run(ctx, firstboot.Inputs{
+		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan,
+	})
+	if err != nil {
+		report.Say("agent", status.Failed, err.Error(), nil)
+	}
+	return err
+}
+
+// flush hands what a late reader of the port missed on to it.
+func flush(ctx context.Context, port *status.Port) {
+	t := time.NewTicker(5 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			port.Flush()
+		}
+	}
+}
+
+func newSource(root string) source.Env {
+	return source.Env{
+		Root: root, ReadDisk: host.ReadFiles, Client: source.NewClient(), Jitter: rand.Float64,
+		Sleep: func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(d):
+				return nil
+			}
+		},
+	}
+}

@@ -1,0 +1,203 @@
+package firstboot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"trivet/firstboot/host"
+	"trivet/firstboot/node"
+	"trivet/firstboot/source"
+	"trivet/firstboot/status"
+)
+
+// A description is what a node knows about itself, and from where.
+type description struct {
+	config   node.Config
+	network  *node.Network // nil: none given
+	ignored  []string      // keys of a #cloud-config without effect
+	instance string        // cloud-init's instance-id
+	payload  source.Payload
+	origin   string
+}
+
+// stored is a payload as it is kept on the node.
+type stored struct {
+	Origin   string    `json:"origin"`
+	Stored   time.Time `json:"stored"`
+	UserData *file     `json:"user_data"`
+	MetaData *file     `json:"meta_data"`
+	Network  *file     `json:"network_config,omitempty"`
+}
+
+type file struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
+}
+
+// storedPath is closed to all but root: secrets are in it.
+const storedPath = statePath + "/description/current.json"
+
+// describe finds a valid description, however long that takes: in a source, or
+// as it was stored at an earlier boot. Nothing on the machine changes before it
+// is found.
+func (a *agent) describe(ctx context.Context) (description, error) {
+	lastWait := ""
+	for began := time.Now(); ; {
+		found, tried, err := a.look(ctx)
+		if ctx.Err() != nil {
+			return description{}, ctx.Err()
+		}
+		kept, keptErr := loadStored(a.Root, a.check)
+		switch {
+		case err == nil && found != nil && keptErr == nil && !sameNode(*found, kept):
+			a.Report.Say("describe", status.Failed, fmt.Sprintf("%s describes %s of %s, but this node is %s of %s and stays that; wipe its /var to make it another", found.origin, found.config.Name, found.config.Cluster, kept.config.Name, kept.config.Cluster), nil)
+			return a.take(kept, "stored at an earlier boot")
+		case err == nil && found != nil:
+			if err := store(a.Root, *found); err != nil {
+				return description{}, err
+			}
+			return a.take(*found, found.origin)
+		case keptErr == nil && err != nil:
+			a.Report.Say("describe", status.Failed, err.Error()+"\nnothing is changed: the node goes on with the description that it stored", nil)
+			return a.take(kept, "stored at an earlier boot")
+		case keptErr == nil:
+			return a.take(kept, "stored at an earlier boot; no source is there")
+		case !errors.Is(keptErr, fs.ErrNotExist):
+			err = errors.Join(err, keptErr)
+		}
+		if err != nil {
+			a.fail(ctx, "describe", fmt.Errorf("%w\nnothing is changed; correct the description, and this node reads it again", err))
+		} else if text := waitText(tried); text != lastWait || time.Since(began) > time.Minute {
+			lastWait, began = text, time.Now()
+			a.Report.Say("describe", status.Waiting, text, nil)
+		}
+		if err := sleep(ctx, a.Rescan); err != nil {
+			return description{}, err
+		}
+	}
+}
+
+func (a *agent) take(d description, from string) (description, error) {
+	a.Report.Identify(d.config.Name, a.role.Name)
+	for _, s := range d.config.Secrets {
+		a.Report.Hide(s.Reveal())
+	}
+	a.result = fmt.Sprintf("this is %s of %s (%s)", d.config.Name, d.config.Cluster, from)
+	if len(d.ignored) > 0 {
+		a.result += "; without effect here: " + strings.Join(d.ignored, ", ")
+	}
+	return d, nil
+}
+
+// look asks the sources. Without one, it returns nil and no error.
+func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error) {
+	candidate, tried, err := source.Look(a.Source, source.All())
+	if err != nil || candidate == nil {
+		return nil, tried, err
+	}
+	if candidate.Remote {
+		// The address of the seed's server needs a network that the seed may
+		// describe: until then it is DHCP, or what was stored.
+		var network *node.Network
+		if kept, err := loadStored(a.Root, a.check); err == nil {
+			network = kept.network
+		}
+		if err := a.setUpNetwork(ctx, network); err != nil {
+			return nil, tried, err
+		}
+	}
+	payload, err := candidate.Read(ctx)
+	if err != nil {
+		return nil, tried, err
+	}
+	d, err := a.check(payload)
+	d.origin = candidate.Origin
+	return &d, tried, err
+}
+
+// check parses a payload and fits it to the image.
+func (a *agent) check(p source.Payload) (description, error) { return Check(a.role, p) }
+
+// sameNode answers whether two descriptions are of one node. A new instance-id
+// alone does not make it another: some platforms make one at every boot.
+func sameNode(a, b description) bool {
+	return a.config.Cluster == b.config.Cluster && a.config.Name == b.config.Name
+}
+
+// waitText tells what a waiting node looked at.
+func waitText(tried []source.Attempt) string {
+	lines := []string{"nothing says who this machine is; waiting for one of:"}
+	for _, t := range tried {
+		lines = append(lines, fmt.Sprintf("  %s: %s: %s", t.Source, t.About, t.Why))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func store(root string, d description) error {
+	s := stored{Origin: d.origin, Stored: time.Now().UTC().Truncate(time.Second), UserData: keep(d.payload.UserData), MetaData: keep(d.payload.MetaData), Network: keep(d.payload.NetworkConfig)}
+	if old, err := readStored(root); err == nil && equal(old, s) {
+		return nil
+	}
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = host.WriteFile(filepath.Join(root, storedPath), data, 0o600, -1, -1)
+	}
+	if err != nil {
+		return fmt.Errorf("store the description: %w", err)
+	}
+	return nil
+}
+
+func keep(p source.Part) *file {
+	if !p.Has {
+		return nil
+	}
+	return &file{p.Name, p.Data}
+}
+
+func equal(a, b stored) bool {
+	a.Stored = b.Stored
+	x, errx := json.Marshal(a)
+	y, erry := json.Marshal(b)
+	return errx == nil && erry == nil && string(x) == string(y)
+}
+
+func readStored(root string) (stored, error) {
+	var s stored
+	data, err := os.ReadFile(filepath.Join(root, storedPath))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("read the stored description: %w", err)
+	}
+	return s, nil
+}
+
+// loadStored reads back what store wrote, and checks it again: the image may be
+// a newer one.
+func loadStored(root string, check func(source.Payload) (description, error)) (description, error) {
+	s, err := readStored(root)
+	if err != nil {
+		return description{}, err
+	}
+	part := func(f *file) source.Part {
+		if f == nil {
+			return source.Part{}
+		}
+		return source.Part{Name: "stored " + f.Name, Data: f.Data, Has: true}
+	}
+	d, err := check(source.Payload{UserData: part(s.UserData), MetaData: part(s.MetaData), NetworkConfig: part(s.Network)})
+	d.origin = s.Origin
+	if err != nil {
+		return d, fmt.Errorf("the stored description no longer fits: %w", err)
+	}
+	return d, nil
+}

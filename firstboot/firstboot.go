@@ -1,0 +1,315 @@
+// Package firstboot is the agent of a node: it learns who the machine is,
+// renders its configuration, joins its clusters, and stays to watch them. It
+// runs the same at every boot; the first one differs only in that there is
+// nothing to come back to.
+//
+// To add a service, a cluster, a metadata source or a value for templates, see
+// the packages join, source and node: nothing here changes.
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"trivet/firstboot/host"
+	"trivet/firstboot/join"
+	"trivet/firstboot/node"
+	"trivet/firstboot/render"
+	"trivet/firstboot/source"
+	"trivet/firstboot/status"
+	"trivet/roles"
+)
+
+// Paths of the image that the agent reads.
+const (
+	rolePath  = "/usr/share/trivet/role.json"
+	statePath = "/var/lib/trivet"
+)
+
+// Inputs are what the agent works on. Tests give other ones.
+type Inputs struct {
+	Root   string // "/" on a node
+	Host   host.Runner
+	Source source.Env
+	Report *status.Reporter
+	// System is what no program does for the agent; see SystemCalls.
+	System System
+	// Rescan is the pause before a machine that knows nothing looks again.
+	Rescan time.Duration
+}
+
+// Run brings the node up and then watches it until ctx ends. What fails is
+// reported and tried again from the start, for ever: an operator may hand in a
+// better description at any time. It returns an error only where trying again
+// cannot help.
+func Run(ctx context.Context, in Inputs) error {
+	role, err := readRole(in.Root)
+	if err != nil {
+		return err
+	}
+	in.Report.Identify("", role.Name)
+	a := &agent{Inputs: in, role: role, image: imageName(in.Root), took: map[string]any{}}
+	a.Report.Say("agent", status.Start, "the image of a "+role.Name, map[string]any{"image": a.image})
+	for pause := in.Rescan; ; pause = min(2*pause, time.Minute) {
+		env, err := a.bringUp(ctx)
+		if err == nil {
+			return a.watch(ctx, env)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if sleep(ctx, pause) != nil {
+			return nil
+		}
+	}
+}
+
+// An agent is one run.
+type agent struct {
+	Inputs
+	role   roles.Role
+	image  string
+	took   map[string]any // seconds of each step that is done
+	result string         // what the running step has to say when it is done
+	said   string         // the last failure, to be said once
+	saidT  time.Time
+}
+
+// bringUp is the way from nothing to ready. Each line may run again.
+func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
+	var known description
+	var device string
+	env := join.Env{Root: a.Root, Role: a.role, Image: a.image, Host: a.Host, Holds: a.System.Holds, Database: a.System.Database}
+	err := a.steps(ctx,
+		step{"describe", func(ctx context.Context) (err error) { known, err = a.describe(ctx); return err }},
+		step{"identity", func(ctx context.Context) error { return a.identify(ctx, known) }},
+		step{"network", func(ctx context.Context) (err error) {
+			if err = a.setUpNetwork(ctx, known.network); err == nil {
+				device, err = a.waitForAddress(ctx, known.config)
+			}
+			return err
+		}},
+		step{"secrets", func(context.Context) error { return a.fillSecrets(&known.config) }},
+		step{"render", func(ctx context.Context) error {
+			env.Node, env.Device = known.config, device
+			return a.render(ctx, env)
+		}},
+		step{"health", func(context.Context) error { return a.System.Serve(env, a.Report) }},
+	)
+	for _, name := range a.role.Start {
+		if err != nil {
+			break
+		}
+		err = a.start(ctx, env, name)
+	}
+	if err == nil {
+		a.Report.Say(status.Ready, status.Ready, fmt.Sprintf("%s is ready", env.Node.Name), map[string]any{
+			"vip": env.Node.VIP.Addr().String(), "address": env.Node.Address.Addr().String(), "seconds": a.took,
+		})
+	}
+	return env, err
+}
+
+// A step is one part of the way, with the name that records show.
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+// steps runs steps in order up to the first that fails, and reports each.
+func (a *agent) steps(ctx context.Context, all ...step) error {
+	for _, s := range all {
+		began := time.Now()
+		// On the way back to a step that failed, what went well before is not news.
+		_, again := a.took[s.name]
+		if !again {
+			a.Report.Say(s.name, status.Start, "", nil)
+		}
+		if err := s.run(ctx); err != nil {
+			a.fail(ctx, s.name, err)
+			return err
+		}
+		if !again {
+			seconds := float64(time.Since(began).Milliseconds()) / 1000
+			a.took[s.name] = seconds
+			a.Report.Say(s.name, status.Done, a.result, map[string]any{"seconds": seconds})
+		}
+	}
+	return nil
+}
+
+// fail reports an error, the same one not more than once a minute.
+func (a *agent) fail(ctx context.Context, name string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	text := name + err.Error()
+	if text == a.said && time.Since(a.saidT) < time.Minute {
+		return
+	}
+	a.said, a.saidT = text, time.Now()
+	a.Report.Say(name, status.Failed, err.Error(), map[string]any{"retry": true})
+}
+
+// start brings up one service of the role and waits until it is healthy.
+func (a *agent) start(ctx context.Context, env join.Env, name string) error {
+	service, ok := a.role.Service(name)
+	if !ok {
+		return fmt.Errorf("start %s: the role has no such service", name)
+	}
+	env.Service = service
+	env.Report = func(format string, args ...any) {
+		a.Report.Say(name, status.Waiting, fmt.Sprintf(format, args...), nil)
+	}
+	return a.steps(ctx, step{name, func(ctx context.Context) error { return join.Up(ctx, env) }})
+}
+
+// render writes the configuration, opens it to its services by tmpfiles.d, and
+// lets systemd read what is new of its own.
+func (a *agent) render(ctx context.Context, env join.Env) error {
+	written, err := render.Files(a.Root, a.Root, render.NewData(env.Node, env.Device, a.role), declaredSecrets(a.role))
+	if err != nil {
+		return err
+	}
+	if len(written) > 0 {
+		if _, err := a.Host.Run(ctx, host.Command{Args: append([]string{"systemd-tmpfiles", "--create"}, prefixes(written)...)}); err != nil {
+			return fmt.Errorf("open the rendered files to their services: %w", err)
+		}
+	}
+	for _, path := range written {
+		if strings.HasPrefix(path, "/etc/systemd/system/") {
+			if _, err := a.Host.Run(ctx, host.Command{Args: []string{"systemctl", "daemon-reload"}}); err != nil {
+				return fmt.Errorf("let systemd read rendered units: %w", err)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// prefixes limits systemd-tmpfiles to the rendered files and their folders: a
+// line of some other package is not this step's business.
+func prefixes(files []string) []string {
+	var all []string
+	for _, f := range files {
+		if dir := filepath.Dir(f); dir != "/etc" {
+			f = dir
+		}
+		if p := "--prefix=" + f; !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// identify gives the machine its name, and lets its operators in.
+func (a *agent) identify(ctx context.Context, known description) error {
+	for _, f := range render.Identity(known.config) {
+		if err := host.WriteFile(filepath.Join(a.Root, f.Path), []byte(f.Content), 0o644, -1, -1); err != nil {
+			return fmt.Errorf("write %s: %w", f.Path, err)
+		}
+	}
+	if err := a.System.SetHostname(known.config.Name); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	return a.sshKeys(ctx)
+}
+
+// sshKeys makes the node's SSH key at its first boot, and puts it at each boot
+// where sshd looks for it; overlays/common starts sshd when it is there.
+func (a *agent) sshKeys(ctx context.Context) error {
+	const name = "ssh_host_ed25519_key"
+	folder := filepath.Join(a.Root, statePath, "ssh")
+	if _, err := os.Stat(filepath.Join(folder, name)); errors.Is(err, os.ErrNotExist) {
+		if err := a.makeKey(ctx, folder, name); err != nil {
+			return fmt.Errorf("make the SSH host key: %w", err)
+		}
+	}
+	for _, f := range []struct {
+		end  string
+		mode os.FileMode
+	}{{".pub", 0o644}, {"", 0o600}} { // the private key last: where it is, all is
+		key, err := os.ReadFile(filepath.Join(folder, name+f.end))
+		if err == nil {
+			err = host.WriteFile(filepath.Join(a.Root, "/etc/ssh", name+f.end), key, f.mode, -1, -1)
+		}
+		if err != nil {
+			return fmt.Errorf("place the SSH host key: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *agent) makeKey(ctx context.Context, folder, name string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	fresh := filepath.Join(folder, "new")
+	for _, left := range []string{fresh, fresh + ".pub"} {
+		if err := os.Remove(left); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if _, err := a.Host.Run(ctx, host.Command{Args: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", fresh}}); err != nil {
+		return err
+	}
+	if err := host.SyncFS(folder); err != nil {
+		return err
+	}
+	for _, end := range []string{".pub", ""} {
+		if err := os.Rename(fresh+end, filepath.Join(folder, name+end)); err != nil {
+			return err
+		}
+	}
+	return host.SyncDir(folder)
+}
+
+func readRole(root string) (roles.Role, error) {
+	data, err := os.ReadFile(filepath.Join(root, rolePath))
+	if err != nil {
+		return roles.Role{}, fmt.Errorf("read the image's role: %w", err)
+	}
+	return roles.DecodeJSON(data)
+}
+
+// imageName tells images apart: by the root hash of the kernel command line, or
+// by the role file's time where the root is not sealed, as in a container.
+func imageName(root string) string {
+	line, _ := os.ReadFile(filepath.Join(root, "/proc/cmdline"))
+	for word := range strings.FieldsSeq(string(line)) {
+		if hash, ok := strings.CutPrefix(word, "roothash="); ok {
+			return hash
+		}
+	}
+	if info, err := os.Stat(filepath.Join(root, rolePath)); err == nil {
+		return "unsealed-" + info.ModTime().UTC().Format("20060102T150405Z")
+	}
+	return "unsealed"
+}
+
+// sleep waits, or ends early with ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// controllersOnly says what this version cannot do yet, before anything is
+// changed.
+func controllersOnly(c node.Config) error {
+	if c.Role == node.Controller && !c.Lab() {
+		return fmt.Errorf("the description names %d controllers; this agent forms clouds of one controller only", len(c.Controllers))
+	}
+	return nil
+}

@@ -1,0 +1,313 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Limits on one file. They are above what any node needs and keep the YAML
+// parser, which recurses, from a file made to exhaust it.
+const (
+	MaxDescription = 1 << 20   // bytes; user-data and network-config
+	MaxMetaData    = 64 << 10  // bytes
+	maxNest        = 64        // brackets within brackets
+	maxIndent      = 200       // columns before the first word of a line
+	maxNodes       = 20_000    // values, keys included
+	maxLine        = 128 << 10 // bytes
+)
+
+// A document is one YAML file as its tree, and what was found wrong in it.
+type document struct {
+	file     string
+	body     ast.Node // nil if the file has no content
+	at       map[string][2]int
+	problems Problems
+	nodes    int
+}
+
+// parseYAML reads the one document of data. First is the number of the first
+// line in the file.
+func parseYAML(file string, data []byte, limit int) (*document, error) {
+	if err := checkShape(file, data, limit); err != nil {
+		return nil, err
+	}
+	tree, err := parseTree(data)
+	if err != nil {
+		return nil, syntaxProblem(file, data, err)
+	}
+	d := &document{file: file, at: map[string][2]int{}}
+	for i, doc := range tree.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if i > 0 && d.body != nil {
+			line, column := position(doc.Body)
+			return nil, Problems{{file, line, column, "a second YAML document begins; keep one"}}
+		}
+		d.body = doc.Body
+	}
+	return d, nil
+}
+
+// parseTree turns a panic of the library into an error: its input comes from
+// outside.
+func parseTree(data []byte) (tree *ast.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("this is not YAML that can be read")
+		}
+	}()
+	return parser.ParseBytes(data, 0)
+}
+
+// checkShape refuses what no description needs, before the parser sees it.
+func checkShape(file string, data []byte, limit int) error {
+	if len(data) > limit {
+		return Problems{{file, 0, 0, fmt.Sprintf("the file has %d bytes, more than %d", len(data), limit)}}
+	}
+	line, depth := 0, 0
+	for text := range bytes.Lines(data) {
+		line++
+		if len(text) > maxLine {
+			return Problems{{file, line, 1, fmt.Sprintf("the line has more than %d bytes", maxLine)}}
+		}
+		if indent := len(text) - len(bytes.TrimLeft(text, " \t-?:")); indent > maxIndent {
+			return Problems{{file, line, indent + 1, fmt.Sprintf("indented by more than %d columns", maxIndent)}}
+		}
+		for column, c := range text {
+			switch c {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(0, depth-1)
+			case 0:
+				return Problems{{file, line, column + 1, "there is a zero byte; this is not text"}}
+			}
+			if depth > maxNest {
+				return Problems{{file, line, column + 1, fmt.Sprintf("more than %d brackets within brackets", maxNest)}}
+			}
+		}
+	}
+	return nil
+}
+
+// syntaxProblem places an error of the parser. Its words are kept only where no
+// secret can be in them.
+func syntaxProblem(file string, data []byte, err error) error {
+	var placed interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if !errors.As(err, &placed) || placed.GetToken() == nil || placed.GetToken().Position == nil {
+		return Problems{{file, 0, 0, "this is not YAML that can be read"}}
+	}
+	p := placed.GetToken().Position
+	message := "YAML: " + placed.GetMessage()
+	if strings.Contains(placed.GetMessage(), "\n") || nearSecrets(data, p.Line) {
+		message = "this is not YAML that can be read; check indentation, quotes and colons here"
+	}
+	return Problems{{file, p.Line, p.Column, message}}
+}
+
+// nearSecrets answers whether a key `secrets` stands on or above a line.
+func nearSecrets(data []byte, line int) bool {
+	for i, text := range bytes.Split(data, []byte("\n")) {
+		if i > line {
+			return false
+		}
+		if bytes.Contains(text, []byte("secrets")) {
+			return true
+		}
+	}
+	return false
+}
+
+func position(n ast.Node) (line, column int) {
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line, t.Position.Column
+	}
+	return 1, 1
+}
+
+// problem notes what is wrong with the value at path, or with the nearest value
+// around it that the file has.
+func (d *document) problem(path, format string, args ...any) {
+	for {
+		if at, ok := d.at[path]; ok {
+			d.problems = append(d.problems, Problem{d.file, at[0], at[1], fmt.Sprintf(format, args...)})
+			return
+		}
+		cut := strings.LastIndexAny(path, ".[")
+		if cut < 0 {
+			d.problems = append(d.problems, Problem{d.file, 1, 1, fmt.Sprintf(format, args...)})
+			return
+		}
+		path = path[:cut]
+	}
+}
+
+// has answers whether the file has a value at path.
+func (d *document) has(path string) bool {
+	_, ok := d.at[path]
+	return ok
+}
+
+// decode fills the struct, slice, map, string, integer or boolean v from the
+// node at path. What does not fit is noted as a problem; v keeps its zero there.
+func (d *document) decode(path string, n ast.Node, v reflect.Value) {
+	if d.nodes++; d.nodes > maxNodes {
+		if d.nodes == maxNodes+1 {
+			d.problem(path, "the file has more than %d values", maxNodes)
+		}
+		return
+	}
+	line, column := position(n)
+	if _, known := d.at[path]; !known {
+		d.at[path] = [2]int{line, column}
+	}
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
+		d.problem(path, "anchors, aliases, merges and tags have no place here; write the value out")
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.decodeStruct(path, n, v)
+	case reflect.Map:
+		d.decodeMap(path, n, v)
+	case reflect.Slice:
+		d.decodeSlice(path, n, v)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.decode(path, n, v.Elem())
+	default:
+		d.decodeScalar(path, n, v)
+	}
+}
+
+func (d *document) decodeStruct(path string, n ast.Node, v reflect.Value) {
+	fields := map[string]int{}
+	var known []string
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("yaml")
+		fields[name] = i
+		known = append(known, name)
+	}
+	d.eachPair(path, n, func(key, below string, value ast.Node) {
+		i, ok := fields[key]
+		if !ok {
+			d.problem(below, "unknown key %q%s", key, didYouMean(key, known))
+			return
+		}
+		d.decode(below, value, v.Field(i))
+	})
+}
+
+func (d *document) decodeMap(path string, n ast.Node, v reflect.Value) {
+	v.Set(reflect.MakeMap(v.Type()))
+	d.eachPair(path, n, func(key, below string, value ast.Node) {
+		elem := reflect.New(v.Type().Elem()).Elem()
+		d.decode(below, value, elem)
+		v.SetMapIndex(reflect.ValueOf(key), elem)
+	})
+}
+
+// eachPair calls f for every key of a mapping, with the path of its value. It
+// places that path at the key.
+func (d *document) eachPair(path string, n ast.Node, f func(key, below string, value ast.Node)) {
+	var pairs []*ast.MappingValueNode
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		pairs = m.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{m}
+	default:
+		d.problem(path, "this must be a mapping: keys with a colon and their values")
+		return
+	}
+	for _, pair := range pairs {
+		key, ok := pair.Key.(*ast.StringNode)
+		if !ok || pair.Value == nil {
+			line, column := position(pair.Key)
+			d.problems = append(d.problems, Problem{d.file, line, column, "this is not a plain key with a value"})
+			continue
+		}
+		below := join(path, key.Value)
+		line, column := position(key)
+		d.at[below] = [2]int{line, column}
+		if _, empty := pair.Value.(*ast.NullNode); empty {
+			d.problem(below, "%q has no value; give one or leave the key out", key.Value)
+			continue
+		}
+		f(key.Value, below, pair.Value)
+	}
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func (d *document) decodeSlice(path string, n ast.Node, v reflect.Value) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.problem(path, "this must be a list: lines that begin with a dash, or [a, b]")
+		return
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(list.Values), len(list.Values)))
+	for i, value := range list.Values {
+		d.decode(fmt.Sprintf("%s[%d]", path, i), value, v.Index(i))
+	}
+}
+
+// decodeScalar reads text, whole numbers and true or false. YAML's other ways
+// to write them are refused rather than guessed at: 010 is 8 to some readers
+// and 10 to others.
+func (d *document) decodeScalar(path string, n ast.Node, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		switch s := n.(type) {
+		case *ast.StringNode:
+			v.SetString(s.Value)
+		case *ast.LiteralNode:
+			v.SetString(s.Value.Value)
+		case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
+			d.problem(path, "this must be text")
+		default:
+			d.problem(path, "YAML reads this as something else than text; put it in quotes")
+		}
+	case reflect.Int:
+		number, err := strconv.ParseInt(strings.TrimSpace(plain(n)), 10, 64)
+		if err != nil || number > math.MaxInt32 || number < 0 || len(plain(n)) > 1 && plain(n)[0] == '0' {
+			d.problem(path, "this must be a whole number, in plain decimal digits")
+			return
+		}
+		v.SetInt(number)
+	case reflect.Bool:
+		b, ok := n.(*ast.BoolNode)
+		if !ok {
+			d.problem(path, "this must be true or false")
+			return
+		}
+		v.SetBool(b.Value)
+	}
+}
+
+// plain returns the digits of a number as they stand in the file.
+func plain(n ast.Node) string {
+	if i, ok := n.(*ast.IntegerNode); ok && i.Token != nil {
+		return i.Token.Value
+	}
+	return ""
+}

@@ -1,0 +1,72 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"trivet/firstboot/node"
+	"trivet/firstboot/render"
+	"trivet/firstboot/source"
+)
+
+// PreviewInputs are for Preview.
+type PreviewInputs struct {
+	Root    string // of the image: its role and its templates
+	To      string // folder for the rendered files
+	Device  string // stands for the interface that a running node would find; eth0 if empty
+	Secrets bool   // write secrets as they are; else [redacted]
+	Source  source.Env
+}
+
+// Preview renders what a node would render at boot, into another folder. It
+// takes the description of the source, or the stored one if there is no source.
+// It returns the paths below in.To.
+func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
+	role, err := readRole(in.Root)
+	if err != nil {
+		return nil, err
+	}
+	check := func(p source.Payload) (description, error) { return Check(role, p) }
+	known, err := previewDescription(ctx, in, check)
+	if err != nil {
+		return nil, err
+	}
+	a := agent{Inputs: Inputs{Root: in.Root}, role: role}
+	if in.Secrets {
+		err = a.keptSecrets(&known.config)
+	} else {
+		for _, name := range declaredSecrets(role) {
+			known.config.Secrets[name] = node.NewSecret(node.Redacted)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if known.config.Interface != "" {
+		in.Device = known.config.Interface
+	}
+	if in.Device == "" {
+		in.Device = "eth0"
+	}
+	return render.Files(in.Root, in.To, render.NewData(known.config, in.Device, role), declaredSecrets(role))
+}
+
+func previewDescription(ctx context.Context, in PreviewInputs, check func(source.Payload) (description, error)) (description, error) {
+	candidate, _, err := source.Look(in.Source, source.All())
+	if err != nil {
+		return description{}, err
+	}
+	if candidate == nil {
+		known, err := loadStored(in.Root, check)
+		if err != nil {
+			return known, errors.Join(errors.New("no source is there, and nothing is stored"), err)
+		}
+		return known, nil
+	}
+	payload, err := candidate.Read(ctx)
+	if err != nil {
+		return description{}, fmt.Errorf("read %s: %w", candidate.Origin, err)
+	}
+	return check(payload)
+}

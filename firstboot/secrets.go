@@ -1,0 +1,90 @@
+package firstboot
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"trivet/firstboot/host"
+	"trivet/firstboot/node"
+)
+
+// secretsPath keeps the secrets that a lab made for itself.
+const secretsPath = statePath + "/secrets.json"
+
+// fillSecrets gives a lab the secrets that its description leaves out. They are
+// made once, and kept for root alone. A cloud of several controllers has all
+// of them from its description: node.Fit saw to that.
+func (a *agent) fillSecrets(c *node.Config) error {
+	if !c.Lab() {
+		return nil
+	}
+	kept, err := readSecrets(a.Root)
+	if err != nil {
+		return err
+	}
+	made := 0
+	for _, name := range declaredSecrets(a.role) {
+		if _, given := c.Secrets[name]; given {
+			continue
+		}
+		if _, has := kept[name]; !has {
+			kept[name] = newSecret()
+			made++
+		}
+		c.Secrets[name] = node.NewSecret(kept[name])
+		a.Report.Hide(kept[name])
+	}
+	if made == 0 {
+		return nil
+	}
+	data, err := json.MarshalIndent(kept, "", "  ")
+	if err == nil {
+		err = host.WriteFile(filepath.Join(a.Root, secretsPath), append(data, '\n'), 0o600, -1, -1)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the secrets of this lab: %w", err)
+	}
+	return nil
+}
+
+// keptSecrets adds the secrets that were made earlier, and makes none.
+func (a *agent) keptSecrets(c *node.Config) error {
+	kept, err := readSecrets(a.Root)
+	if err != nil {
+		return err
+	}
+	for name, value := range kept {
+		if _, given := c.Secrets[name]; !given {
+			c.Secrets[name] = node.NewSecret(value)
+		}
+	}
+	return nil
+}
+
+func readSecrets(root string) (map[string]string, error) {
+	kept := map[string]string{}
+	data, err := os.ReadFile(filepath.Join(root, secretsPath))
+	if errors.Is(err, fs.ErrNotExist) {
+		return kept, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &kept)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the secrets of this lab: %w", err)
+	}
+	return kept, nil
+}
+
+// newSecret returns 128 random bits in hex.
+func newSecret() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,142 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+)
+
+// Paths of the sinks on a node.
+const (
+	PortPath    = "/dev/virtio-ports/trivet.status"
+	FilePath    = "/run/trivet/status.json"
+	ConsolePath = "/dev/console"
+)
+
+// maxBacklog bounds what a device keeps for a reader to come, in bytes.
+const maxBacklog = 256 << 10
+
+// device writes to a character device that may be missing, and whose reader may
+// be. What cannot be written now is kept, the oldest dropped first, and goes out
+// before the next.
+type device struct {
+	mu      sync.Mutex
+	path    string
+	fd      int
+	backlog []byte
+}
+
+func newDevice(path string) *device { return &device{path: path, fd: -1} }
+
+// write never blocks: the device is open with O_NONBLOCK.
+func (d *device) write(p []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.backlog = append(d.backlog, p...)
+	for len(d.backlog) > maxBacklog {
+		d.backlog = d.backlog[lineEnd(d.backlog):]
+	}
+	d.flush()
+}
+
+func lineEnd(p []byte) int {
+	if i := strings.IndexByte(string(p), '\n'); i >= 0 {
+		return i + 1
+	}
+	return len(p)
+}
+
+func (d *device) flush() {
+	if d.fd < 0 {
+		fd, err := unix.Open(d.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		d.fd = fd
+	}
+	for len(d.backlog) > 0 {
+		n, err := unix.Write(d.fd, d.backlog)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN || err == nil && n == 0:
+			return
+		case err != nil: // the device went away; a new one may come under its name
+			_ = unix.Close(d.fd)
+			d.fd = -1
+			return
+		default:
+			d.backlog = d.backlog[n:]
+		}
+	}
+	d.backlog = nil
+}
+
+// A Port is a virtio serial port: one JSON record a line.
+type Port struct{ *device }
+
+// NewPort returns the sink for the device at path.
+func NewPort(path string) *Port { return &Port{newDevice(path)} }
+
+// Put writes the record, or keeps it until someone reads.
+func (p *Port) Put(r Record) { p.write(r.JSON()) }
+
+// Flush tries to write what is kept.
+func (p *Port) Flush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.backlog) > 0 {
+		p.flush()
+	}
+}
+
+// A Console is a terminal.
+type Console struct{ *device }
+
+// NewConsole returns the sink for the device at path.
+func NewConsole(path string) *Console { return &Console{newDevice(path)} }
+
+// Put writes the record's lines.
+func (c *Console) Put(r Record) {
+	for _, line := range r.Lines() {
+		c.write([]byte(line + "\r\n"))
+	}
+}
+
+// A Text writes lines to a stream, such as the journal's.
+type Text struct{ W io.Writer }
+
+// Put writes the record's lines.
+func (t Text) Put(r Record) {
+	for _, line := range r.Lines() {
+		fmt.Fprintln(t.W, line)
+	}
+}
+
+// A File holds the newest record.
+type File struct{ Path string }
+
+// Put replaces the file in one step. It lies on a tmpfs: nothing is synced.
+func (f File) Put(r Record) {
+	temp := f.Path + ".new"
+	if os.WriteFile(temp, r.JSON(), 0o644) == nil {
+		_ = os.Rename(temp, f.Path)
+	}
+}
+
+// A Manager is systemd, whose `systemctl status` shows the newest record, and
+// which learns that the unit has started when the node is ready. Outside of a
+// unit of Type=notify it does nothing.
+type Manager struct{}
+
+// Put tells systemd.
+func (Manager) Put(r Record) {
+	_, _ = daemon.SdNotify(false, "STATUS="+strings.TrimPrefix(r.Lines()[0], "trivet: "))
+	if r.State == Ready {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	}
+}
