@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"trivet/builder/apt"
+	"trivet/builder/finish"
 	"trivet/builder/host"
 	"trivet/builder/overlay"
 	"trivet/builder/publish"
-	"trivet/builder/rootfs"
 	"trivet/roles"
 )
 
@@ -55,7 +55,7 @@ type Stage struct {
 // Funcs are the functions that run inside a sandbox; a program that calls
 // Build hands them to host.Main first.
 func Funcs() map[string]host.Func {
-	funcs := rootfs.Funcs()
+	funcs := finish.Funcs()
 	funcs[nothingFunc] = func(context.Context, io.Reader, io.Writer) error { return nil }
 	return funcs
 }

@@ -13,6 +13,7 @@ import (
 
 	"trivet/builder/apt"
 	"trivet/builder/disk"
+	"trivet/builder/finish"
 	"trivet/builder/overlay"
 	"trivet/builder/rootfs"
 	"trivet/roles"
@@ -233,11 +234,9 @@ func (b *build) layers(ctx context.Context, lock apt.Lock, paths map[string]stri
 // finish lays the overlays and everything else that makes the tree an image.
 func (b *build) finish(ctx context.Context, role roles.Role, lock apt.Lock, files overlay.Tree, layers []string) ([]string, error) {
 	defer b.clock.stage("overlays and scrub")()
-	in := b.rootfs(nil)
-	dir, err := rootfs.Finish(ctx, in, layers, rootfs.Overlay{
-		Digest: files.Digest(),
-		Lay:    func(upper string) error { return files.Lay(upper, layers, in.Epoch) },
-		Image:  imageID(role, lock),
+	dir, err := finish.Root(ctx, finish.Inputs{
+		Cache: b.in.Cache, Below: layers, Digest: files.Digest(), Epoch: b.epoch, Log: b.in.Log, OSRelease: imageID(role, lock),
+		Lay: func(upper string) error { return files.Lay(upper, layers, b.epoch) },
 	})
 	if err != nil {
 		return nil, err

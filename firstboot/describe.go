@@ -46,54 +46,82 @@ const storedPath = statePath + "/description/current.json"
 
 // describe finds a valid description, however long that takes: in a source, or
 // as it was stored at an earlier boot. Nothing on the machine changes before it
-// is found.
-func (a *agent) describe(ctx context.Context) (description, error) {
-	lastWait := ""
-	for began := time.Now(); ; {
+// is found. The result says whose it is.
+func (a *agent) describe(ctx context.Context) (description, string, error) {
+	lastWait, waited := "", time.Now()
+	for {
 		found, tried, err := a.look(ctx)
 		if ctx.Err() != nil {
-			return description{}, ctx.Err()
+			return description{}, "", ctx.Err()
 		}
 		kept, keptErr := loadStored(a.Root, a.check)
-		switch {
-		case err == nil && found != nil && keptErr == nil && !sameNode(*found, kept):
-			a.Report.Say("describe", status.Failed, fmt.Sprintf("%s describes %s of %s, but this node is %s of %s and stays that; wipe its /var to make it another", found.origin, found.config.Name, found.config.Cluster, kept.config.Name, kept.config.Cluster), nil)
-			return a.take(kept, "stored at an earlier boot")
-		case err == nil && found != nil:
-			if err := store(a.Root, *found); err != nil {
-				return description{}, err
-			}
-			return a.take(*found, found.origin)
-		case keptErr == nil && err != nil:
-			a.Report.Say("describe", status.Failed, err.Error()+"\nnothing is changed: the node goes on with the description that it stored", nil)
-			return a.take(kept, "stored at an earlier boot")
-		case keptErr == nil:
-			return a.take(kept, "stored at an earlier boot; no source is there")
-		case !errors.Is(keptErr, fs.ErrNotExist):
-			err = errors.Join(err, keptErr)
+		c := choose(found, err, kept, keptErr)
+		if c.complaint != "" {
+			a.fail(ctx, "describe", errors.New(c.complaint))
 		}
-		if err != nil {
-			a.fail(ctx, "describe", fmt.Errorf("%w\nnothing is changed; correct the description, and this node reads it again", err))
-		} else if text := waitText(tried); text != lastWait || time.Since(began) > time.Minute {
-			lastWait, began = text, time.Now()
+		if c.store {
+			if err := store(a.Root, *c.use); err != nil {
+				return description{}, "", err
+			}
+		}
+		if c.use != nil {
+			return *c.use, a.take(*c.use, c.from), nil
+		}
+		if text := waitText(tried); c.complaint == "" && (text != lastWait || time.Since(waited) > time.Minute) {
+			lastWait, waited = text, time.Now()
 			a.Report.Say("describe", status.Waiting, text, nil)
 		}
 		if err := sleep(ctx, a.Rescan); err != nil {
-			return description{}, err
+			return description{}, "", err
 		}
 	}
 }
 
-func (a *agent) take(d description, from string) (description, error) {
+// A choice is what to make of a source and of what was stored.
+type choice struct {
+	use       *description // nil: go on waiting
+	from      string       // for people
+	store     bool         // it is new: keep it for the next boot
+	complaint string       // what is wrong; empty if nothing is
+}
+
+// choose prefers what a source says now, unless that is broken or of another
+// node: then a node that knows itself stays what it is.
+func choose(found *description, err error, kept description, keptErr error) choice {
+	const before = "stored at an earlier boot"
+	has := keptErr == nil
+	switch {
+	case err == nil && found != nil && has && !sameNode(*found, kept):
+		return choice{use: &kept, from: before, complaint: fmt.Sprintf(
+			"%s describes %s of %s, but this node is %s of %s and stays that; wipe its /var to make it another",
+			found.origin, found.config.Name, found.config.Cluster, kept.config.Name, kept.config.Cluster)}
+	case err == nil && found != nil:
+		return choice{use: found, from: found.origin, store: true}
+	case err != nil && has:
+		return choice{use: &kept, from: before, complaint: err.Error() + "\nnothing is changed: the node goes on with the description that it stored"}
+	case has:
+		return choice{use: &kept, from: before + "; no source is there"}
+	}
+	if !errors.Is(keptErr, fs.ErrNotExist) {
+		err = errors.Join(err, keptErr)
+	}
+	if err != nil {
+		return choice{complaint: err.Error() + "\nnothing is changed; correct the description, and this node reads it again"}
+	}
+	return choice{}
+}
+
+// take makes the description the one of this boot, and says whose it is.
+func (a *agent) take(d description, from string) string {
 	a.Report.Identify(d.config.Name, a.role.Name)
 	for _, s := range d.config.Secrets {
 		a.Report.Hide(s.Reveal())
 	}
-	a.result = fmt.Sprintf("this is %s of %s (%s)", d.config.Name, d.config.Cluster, from)
+	result := fmt.Sprintf("this is %s of %s (%s)", d.config.Name, d.config.Cluster, from)
 	if len(d.ignored) > 0 {
-		a.result += "; without effect here: " + strings.Join(d.ignored, ", ")
+		result += "; without effect here: " + strings.Join(d.ignored, ", ")
 	}
-	return d, nil
+	return result
 }
 
 // look asks the sources. Without one, it returns nil and no error.

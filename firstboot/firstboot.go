@@ -11,10 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"trivet/firstboot/host"
@@ -54,7 +56,7 @@ func Run(ctx context.Context, in Inputs) error {
 		return err
 	}
 	in.Report.Identify("", role.Name)
-	a := &agent{Inputs: in, role: role, image: imageName(in.Root), took: map[string]any{}}
+	a := &agent{Inputs: in, role: role, image: imageName(in.Root), took: map[string]any{}, said: map[string]time.Time{}}
 	a.Report.Say("agent", status.Start, "the image of a "+role.Name, map[string]any{"image": a.image})
 	for pause := in.Rescan; ; pause = min(2*pause, time.Minute) {
 		env, err := a.bringUp(ctx)
@@ -73,12 +75,12 @@ func Run(ctx context.Context, in Inputs) error {
 // An agent is one run.
 type agent struct {
 	Inputs
-	role   roles.Role
-	image  string
-	took   map[string]any // seconds of each step that is done
-	result string         // what the running step has to say when it is done
-	said   string         // the last failure, to be said once
-	saidT  time.Time
+	role  roles.Role
+	image string
+
+	mu   sync.Mutex           // services start side by side
+	took map[string]any       // seconds of each step that was done once
+	said map[string]time.Time // failures, each to be said once in a while
 }
 
 // bringUp is the way from nothing to ready. Each line may run again.
@@ -86,88 +88,120 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 	var known description
 	var device string
 	env := join.Env{Root: a.Root, Role: a.role, Image: a.image, Host: a.Host, Holds: a.System.Holds, Database: a.System.Database}
-	err := a.steps(ctx,
-		step{"describe", func(ctx context.Context) (err error) { known, err = a.describe(ctx); return err }},
-		step{"identity", func(ctx context.Context) error { return a.identify(ctx, known) }},
-		step{"network", func(ctx context.Context) (err error) {
+	err := a.steps(
+		ctx,
+		step{"describe", func(ctx context.Context) (result string, err error) {
+			known, result, err = a.describe(ctx)
+			return result, err
+		}},
+		plain("identity", func(ctx context.Context) error { return a.identify(ctx, known) }),
+		plain("network", func(ctx context.Context) (err error) {
 			if err = a.setUpNetwork(ctx, known.network); err == nil {
 				device, err = a.waitForAddress(ctx, known.config)
 			}
 			return err
-		}},
-		step{"secrets", func(context.Context) error { return a.fillSecrets(&known.config) }},
-		step{"render", func(ctx context.Context) error {
+		}),
+		plain("secrets", func(context.Context) error { return a.fillSecrets(&known.config) }),
+		plain("render", func(ctx context.Context) error {
 			env.Node, env.Device = known.config, device
 			return a.render(ctx, env)
-		}},
-		step{"health", func(context.Context) error { return a.System.Serve(env, a.Report) }},
+		}),
+		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report) }),
 	)
-	for _, name := range a.role.Start {
-		if err != nil {
-			break
-		}
-		err = a.start(ctx, env, name)
+	if err == nil {
+		err = a.startServices(ctx, env)
+	}
+	if err == nil && a.publishes() {
+		err = a.steps(ctx, plain("vip", func(ctx context.Context) error { return a.waitForFronts(ctx, env) }))
 	}
 	if err == nil {
 		a.Report.Say(status.Ready, status.Ready, fmt.Sprintf("%s is ready", env.Node.Name), map[string]any{
-			"vip": env.Node.VIP.Addr().String(), "address": env.Node.Address.Addr().String(), "seconds": a.took,
+			"vip": env.Node.VIP.Addr().String(), "address": env.Node.Address.Addr().String(), "seconds": a.seconds(),
 		})
 	}
 	return env, err
 }
 
-// A step is one part of the way, with the name that records show.
+// A step is one part of the way, with the name that records show. It returns
+// what there is to say when it is done.
 type step struct {
 	name string
-	run  func(context.Context) error
+	run  func(context.Context) (string, error)
+}
+
+func plain(name string, run func(context.Context) error) step {
+	return step{name, func(ctx context.Context) (string, error) { return "", run(ctx) }}
 }
 
 // steps runs steps in order up to the first that fails, and reports each.
 func (a *agent) steps(ctx context.Context, all ...step) error {
 	for _, s := range all {
-		began := time.Now()
-		// On the way back to a step that failed, what went well before is not news.
-		_, again := a.took[s.name]
-		if !again {
-			a.Report.Say(s.name, status.Start, "", nil)
-		}
-		if err := s.run(ctx); err != nil {
-			a.fail(ctx, s.name, err)
+		if err := a.step(ctx, s); err != nil {
 			return err
-		}
-		if !again {
-			seconds := float64(time.Since(began).Milliseconds()) / 1000
-			a.took[s.name] = seconds
-			a.Report.Say(s.name, status.Done, a.result, map[string]any{"seconds": seconds})
 		}
 	}
 	return nil
 }
 
-// fail reports an error, the same one not more than once a minute.
+func (a *agent) step(ctx context.Context, s step) error {
+	began := time.Now()
+	// On the way back to a step that failed, what went well before is not news.
+	again := a.wasDone(s.name)
+	if !again {
+		a.Report.Say(s.name, status.Start, "", nil)
+	}
+	result, err := s.run(ctx)
+	if err != nil {
+		a.fail(ctx, s.name, err)
+		return err
+	}
+	if !again {
+		seconds := float64(time.Since(began).Milliseconds()) / 1000
+		a.noteDone(s.name, seconds)
+		a.Report.Say(s.name, status.Done, result, map[string]any{"seconds": seconds})
+	}
+	return nil
+}
+
+func (a *agent) wasDone(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.took[name]
+	return ok
+}
+
+func (a *agent) noteDone(name string, seconds float64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.took[name] = seconds
+}
+
+func (a *agent) seconds() map[string]any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.took)
+}
+
+// fail reports an error, the same one not more than once a minute. Of programs
+// the step is what is compared: their words hold times and process numbers.
 func (a *agent) fail(ctx context.Context, name string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	text := name + err.Error()
-	if text == a.said && time.Since(a.saidT) < time.Minute {
-		return
+	key := name
+	if name == "describe" {
+		key += err.Error()
 	}
-	a.said, a.saidT = text, time.Now()
-	a.Report.Say(name, status.Failed, err.Error(), map[string]any{"retry": true})
-}
-
-// start brings up one service of the role and waits until it is healthy.
-func (a *agent) start(ctx context.Context, env join.Env, name string) error {
-	service, ok := a.role.Service(name)
-	if !ok {
-		return fmt.Errorf("start %s: the role has no such service", name)
+	a.mu.Lock()
+	before := a.said[key]
+	again := time.Since(before) < time.Minute
+	if !again {
+		a.said[key] = time.Now()
 	}
-	env.Service = service
-	env.Report = func(format string, args ...any) {
-		a.Report.Say(name, status.Waiting, fmt.Sprintf(format, args...), nil)
+	a.mu.Unlock()
+	if !again {
+		a.Report.Say(name, status.Failed, err.Error(), map[string]any{"retry": true})
 	}
-	return a.steps(ctx, step{name, func(ctx context.Context) error { return join.Up(ctx, env) }})
 }
 
 // render writes the configuration, opens it to its services by tmpfiles.d, and

@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -13,7 +14,8 @@ import (
 // How services are watched once the node is ready.
 const (
 	watchPause = 15 * time.Second
-	// A service is brought up again when it fails this often in a row.
+	// A service is brought up again when its checks fail this often in a row, or
+	// when its unit does not run,
 	watchStrikes = 3
 	// and then not again for as long as this.
 	watchRest = time.Minute
@@ -23,33 +25,50 @@ const (
 // up again by the same way as at boot.
 func (a *agent) watch(ctx context.Context, env join.Env) error {
 	debug.FreeOSMemory() // what the way up took and nobody needs now
-	strikes, tried := map[string]int{}, map[string]time.Time{}
+	patients := make([]patient, len(a.role.Start))
 	for sleep(ctx, watchPause) == nil {
-		sick := false
-		for _, name := range a.role.Start {
+		well := true
+		for i, name := range a.role.Start {
 			env.Service, _ = a.role.Service(name)
-			err := join.Healthy(ctx, env)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err == nil {
-				strikes[name] = 0
-				continue
-			}
-			if strikes[name]++; strikes[name] < watchStrikes || time.Since(tried[name]) < watchRest {
-				sick = sick || strikes[name] >= watchStrikes
-				continue
-			}
-			sick = true
-			a.Report.Say(name, status.Failed, fmt.Sprintf("%v; it is brought up again", err), nil)
-			tried[name] = time.Now()
-			if a.start(ctx, env, name) == nil {
-				strikes[name] = 0
+			if !a.attend(ctx, env, &patients[i]) {
+				well = false
 			}
 		}
-		if !sick && a.Report.Last().State != status.Ready {
+		if well && ctx.Err() == nil && a.Report.Last().State != status.Ready {
 			a.Report.Say(status.Ready, status.Ready, env.Node.Name+" is ready again", nil)
 		}
 	}
 	return nil
+}
+
+// A patient is a service that may be unwell.
+type patient struct {
+	strikes int
+	tried   time.Time // when it was last brought up again
+}
+
+// attend looks at env.Service, brings it up again if that is due, and answers
+// whether it may be called well.
+func (a *agent) attend(ctx context.Context, env join.Env, p *patient) bool {
+	err := join.Healthy(ctx, env)
+	if err == nil || ctx.Err() != nil {
+		p.strikes = 0
+		return true
+	}
+	if p.strikes++; errors.As(err, new(join.Down)) {
+		p.strikes = max(p.strikes, watchStrikes)
+	}
+	if p.strikes < watchStrikes {
+		return true
+	}
+	if time.Since(p.tried) < watchRest {
+		return false
+	}
+	a.Report.Say(env.Service.Name, status.Failed, fmt.Sprintf("%v; it is brought up again", err), nil)
+	p.tried = time.Now()
+	if a.start(ctx, env, env.Service.Name) != nil {
+		return false
+	}
+	p.strikes = 0
+	return true
 }

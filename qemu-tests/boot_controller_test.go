@@ -24,7 +24,7 @@ const answerTime = 20 * time.Second
 // outside, turns it off and on again, and finds the same machine and the same
 // cloud.
 func TestBootControllerKeepsItsCloud(t *testing.T) {
-	c, l := machines(t), newLab(t)
+	c, l := machines(t, "controller"), newLab(t)
 	n := c.AddNode("controller", l.options(c, "controller", cluster.Virtio))
 	n.Start()
 	n.WaitReady(readyTime)

@@ -16,7 +16,7 @@ func TestBootFromAHCI(t *testing.T) { bootFrom(t, cluster.AHCI) }
 
 func bootFrom(t *testing.T, bus cluster.Bus) {
 	t.Helper()
-	c, l := machines(t), newLab(t)
+	c, l := machines(t, "storage"), newLab(t)
 	n := c.AddNode("storage", l.options(c, "storage", bus))
 	n.Start()
 	n.WaitReady(readyTime)
@@ -27,8 +27,8 @@ func bootFrom(t *testing.T, bus cluster.Bus) {
 // TestBootFrom4096ByteSectors boots the image that is made for disks whose
 // logical sectors have 4096 bytes; its partition table is another one.
 func TestBootFrom4096ByteSectors(t *testing.T) {
-	c, l := machines(t), newLab(t)
 	const role = "storage"
+	c, l := machines(t, role), newLab(t)
 	raw := filepath.Join(images(t), role+".4k.raw")
 	if _, err := os.Stat(raw); err != nil {
 		out := t.TempDir()

@@ -126,7 +126,7 @@ func checkDisk(t *testing.T, n *cluster.Node) {
 }
 
 func TestBootComputeToReady(t *testing.T) {
-	c, l := machines(t), newLab(t)
+	c, l := machines(t, "compute"), newLab(t)
 	n := c.AddNode("compute", l.options(c, "compute", cluster.Virtio))
 	n.Start()
 	n.WaitReady(readyTime)

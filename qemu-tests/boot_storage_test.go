@@ -20,7 +20,7 @@ const objectPath = "/d1/7/AUTH_test/box/thing"
 // TestBootStorageKeepsObjects boots a storage node, stores an object on its
 // data disk, and reads it after a second boot.
 func TestBootStorageKeepsObjects(t *testing.T) {
-	c, l := machines(t), newLab(t)
+	c, l := machines(t, "storage"), newLab(t)
 	n := c.AddNode("storage", l.options(c, "storage", cluster.Virtio))
 	n.Start()
 	n.WaitReady(readyTime)

@@ -67,12 +67,16 @@ func wantsQEMU(t *testing.T) {
 	}
 }
 
-// machines returns an empty cluster on the images, or skips. Boot tests run one
-// after the other: two emulated machines at a time are slower than one twice.
-func machines(t *testing.T) *cluster.Cluster {
+// machines returns an empty cluster for machines of a role, or skips. Boot tests
+// run one after the other: two emulated machines at a time are slower than one
+// twice.
+func machines(t *testing.T, role string) *cluster.Cluster {
 	t.Helper()
 	wantsQEMU(t)
 	dir := images(t)
+	if _, err := os.Stat(filepath.Join(dir, role+".raw")); err != nil {
+		t.Skipf("there is no image of a %s to boot: %v", role, err)
+	}
 	if err := cluster.Requirements(); err != nil {
 		t.Fatal(err) // -qemu was asked for
 	}

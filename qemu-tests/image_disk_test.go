@@ -68,13 +68,13 @@ func TestImagePartitionsAreDiscoverable(t *testing.T) {
 				t.Errorf("partition %s begins at byte %d, want a multiple of 1 MiB", name, p.offset)
 			}
 		}
-		for ending, name := range map[string]string{".root": "root-a", ".verity": "verity-a"} {
-			st, err := os.Stat(i.file(ending))
+		for path, name := range map[string]string{i.file(".root"): "root-a", i.verity(t): "verity-a"} {
+			st, err := os.Stat(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := sectionDigest(t, i.file(".raw"), parts[name].offset, st.Size()), fileDigest(t, i.file(ending)); got != want {
-				t.Errorf("partition %s begins with bytes of SHA-256 %s, %s%s has %s", name, got, i.Base, ending, want)
+			if got, want := sectionDigest(t, i.file(".raw"), parts[name].offset, st.Size()), fileDigest(t, path); got != want {
+				t.Errorf("partition %s begins with bytes of SHA-256 %s, %s has %s", name, got, filepath.Base(path), want)
 			}
 		}
 	})
@@ -91,7 +91,7 @@ func TestImageESPIsCleanAndBoots(t *testing.T) {
 		need(t, "fsck.fat")
 		need(t, "mcopy")
 		esp := extract(t, i.file(".raw"), partition(t, i.file(".raw"), "ESP"))
-		t.Log(oracle(t, "fsck.fat", "-n", "-v", esp))
+		oracle(t, "fsck.fat", "-n", esp)
 		files := strings.Fields(oracle(t, "mdir", "-/", "-b", "-i", esp, "::"))
 		uki := ""
 		for _, f := range files {
@@ -151,11 +151,10 @@ func TestImageUKIHasItsParts(t *testing.T) {
 
 func TestImageUKIIsReadByUkify(t *testing.T) {
 	eachImage(t, func(t *testing.T, i image) {
-		ukify := "ukify"
-		if _, err := exec.LookPath(ukify); err != nil {
-			ukify = "/usr/lib/systemd/ukify" // Debian 12 has it out of the way
+		if _, err := exec.LookPath("ukify"); err != nil {
+			t.Skip("no ukify on this machine to ask (Debian 13: package systemd-ukify)")
 		}
-		out := oracle(t, ukify, "inspect", i.file(".efi"))
+		out := oracle(t, "ukify", "inspect", i.file(".efi"))
 		for _, want := range []string{".linux", ".initrd", ".cmdline", ".osrel", "roothash=" + i.RootHash} {
 			if !strings.Contains(out, want) {
 				t.Errorf("ukify inspect does not show %s:\n%s", want, out)
@@ -196,7 +195,7 @@ func TestImageIsReadBySystemdDissect(t *testing.T) {
 // together, and that it would notice if not.
 func TestImageVerity(t *testing.T) {
 	eachImage(t, func(t *testing.T, i image) {
-		oracle(t, "veritysetup", "verify", i.file(".root"), i.file(".verity"), i.RootHash)
+		oracle(t, "veritysetup", "verify", i.file(".root"), i.verity(t), i.RootHash)
 		root := partition(t, i.file(".raw"), "root-a")
 		broken := extract(t, i.file(".raw"), part{offset: root.offset, size: min(root.used+1<<20, root.size)})
 		f, err := os.OpenFile(broken, os.O_RDWR, 0)
@@ -214,7 +213,7 @@ func TestImageVerity(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		if out, err := exec.CommandContext(ctx, "veritysetup", "verify", broken, i.file(".verity"), i.RootHash).CombinedOutput(); err == nil {
+		if out, err := exec.CommandContext(ctx, "veritysetup", "verify", broken, i.verity(t), i.RootHash).CombinedOutput(); err == nil {
 			t.Errorf("veritysetup finds a root with a flipped bit good: %s", out)
 		}
 	})

@@ -45,6 +45,18 @@ type image struct {
 // file is the path of an artifact, such as ".raw".
 func (i image) file(ending string) string { return filepath.Join(i.dir, i.Base+ending) }
 
+// verity is the path of the root's hash tree: the artifact whose name ends so.
+func (i image) verity(t testing.TB) string {
+	t.Helper()
+	for _, a := range i.Artifacts {
+		if strings.HasSuffix(a.Name, ".verity") {
+			return filepath.Join(i.dir, a.Name)
+		}
+	}
+	t.Fatalf("the manifest of %s names no hash tree", i.Base)
+	return ""
+}
+
 // sectorSize is that of the image's disk, in bytes, as a flag has it.
 func (i image) sectorSize() string {
 	if strings.HasSuffix(i.Base, ".4k") {

@@ -8,17 +8,26 @@
 package apt
 
 import (
+	"errors"
+	"fmt"
 	"time"
 )
 
-// An Archive is one Debian archive with its security archive.
+// An Archive is one Debian archive with its security archive. Proxies are those
+// of the environment (http_proxy, https_proxy, no_proxy). Progress is called
+// from several goroutines at once.
 type Archive struct {
 	Mirrors  Mirrors
 	Suite    string // such as "trixie"; SUITE-updates and SUITE-security come with it
 	Arch     string // Debian's name, such as "amd64"
 	Cache    string // directory of the indices and the store
-	Keyring  []byte // OpenPGP keys; nil is the pinned keys of Debian 13
+	Keyring  []byte // OpenPGP keys, binary; nil is the pinned keys of Debian 13
 	Progress func(stage string, done, total int64)
+
+	// At is when the indices must have been valid; zero is now. Mirrors that are
+	// a snapshot of the archive, whose URLs hold its time, need that time here:
+	// their updates and security indices expired a week later.
+	At time.Time
 
 	patience patience // zero: the defaults
 }
@@ -51,11 +60,26 @@ type pocket struct {
 	security bool
 }
 
+// check refuses what cannot stand in a URL, a path or apt's configuration.
+func (a Archive) check() error {
+	if !isName(a.Suite) {
+		return fmt.Errorf("use the suite %q: it is not a name like trixie", a.Suite)
+	}
+	if !isName(a.Arch) {
+		return fmt.Errorf("use the architecture %q: it is not a name like amd64", a.Arch)
+	}
+	if a.Cache == "" {
+		return errors.New("use the cache: no directory is given")
+	}
+	return a.Mirrors.check()
+}
+
 func (a Archive) pockets() []pocket {
+	m := a.Mirrors.trimmed()
 	return []pocket{
-		{name: a.Suite, base: a.Mirrors.Archive},
-		{name: a.Suite + "-updates", base: a.Mirrors.Archive},
-		{name: a.Suite + "-security", base: a.Mirrors.Security, security: true},
+		{name: a.Suite, base: m.Archive},
+		{name: a.Suite + "-updates", base: m.Archive},
+		{name: a.Suite + "-security", base: m.Security, security: true},
 	}
 }
 

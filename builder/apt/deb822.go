@@ -2,6 +2,7 @@ package apt
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 // Limits of a deb822 file (deb822(5)).
 const (
 	maxLine    = 1 << 20 // bytes; Packages has lines of some tens of KiB
+	maxField   = 8 << 20 // bytes of a folded value; the digests of an InRelease take some 100 KiB
 	maxFields  = 200     // of one stanza
 	maxStanzas = 500_000 // of one file
 )
@@ -21,29 +23,29 @@ const (
 func stanzas(r io.Reader, each func(map[string]string) error) error {
 	scan := bufio.NewScanner(r)
 	scan.Buffer(make([]byte, 64<<10), maxLine)
-	fields, last, count := map[string]string{}, "", 0
+	s, count := stanza{fields: map[string]string{}}, 0
 	flush := func() error {
-		if len(fields) == 0 {
+		s.fold()
+		if len(s.fields) == 0 {
 			return nil
 		}
 		if count++; count > maxStanzas {
 			return fmt.Errorf("more than %d stanzas", maxStanzas)
 		}
-		err := each(fields)
-		clear(fields)
-		last = ""
+		err := each(s.fields)
+		clear(s.fields)
+		s.last = ""
 		return err
 	}
 	for n := 1; scan.Scan(); n++ {
-		line := scan.Text()
-		if strings.TrimSpace(line) == "" {
-			if err := flush(); err != nil {
-				return fmt.Errorf("line %d: %w", n, err)
-			}
-			continue
-		}
+		line := scan.Bytes()
 		var err error
-		if last, err = addLine(fields, last, line); err != nil {
+		if len(bytes.TrimSpace(line)) == 0 {
+			err = flush()
+		} else {
+			err = s.add(line)
+		}
+		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
@@ -53,26 +55,44 @@ func stanzas(r io.Reader, each func(map[string]string) error) error {
 	return flush()
 }
 
-// addLine adds one line to the stanza and returns the name of its field.
-func addLine(fields map[string]string, last, line string) (string, error) {
+// A stanza is one that is being read.
+type stanza struct {
+	fields map[string]string
+	last   string // the field of the line before
+	folded []byte // its continued lines so far
+}
+
+// fold gives the last field its continued lines.
+func (s *stanza) fold() {
+	if len(s.folded) > 0 {
+		s.fields[s.last] += string(s.folded)
+		s.folded = s.folded[:0]
+	}
+}
+
+func (s *stanza) add(line []byte) error {
 	if line[0] == ' ' || line[0] == '\t' {
-		if last == "" {
-			return "", errors.New("a continued line without a field before it")
+		if s.last == "" {
+			return errors.New("a continued line without a field before it")
 		}
-		fields[last] += "\n" + strings.TrimSpace(line)
-		return last, nil
+		if len(s.folded) > maxField {
+			return fmt.Errorf("field %s has more than %d bytes", s.last, maxField)
+		}
+		s.folded = append(append(s.folded, '\n'), bytes.TrimSpace(line)...)
+		return nil
 	}
-	name, value, ok := strings.Cut(line, ":")
-	if !ok || name == "" || strings.ContainsAny(name, " \t") {
-		return "", fmt.Errorf("%.60q is not NAME: VALUE", line)
+	s.fold()
+	name, value, ok := bytes.Cut(line, []byte(":"))
+	if !ok || len(name) == 0 || bytes.ContainsAny(name, " \t") {
+		return fmt.Errorf("%.60q is not NAME: VALUE", line)
 	}
-	name = strings.ToLower(name)
-	if _, twice := fields[name]; twice {
-		return "", fmt.Errorf("field %s stands twice in one stanza", name)
+	s.last = strings.ToLower(string(name))
+	if _, twice := s.fields[s.last]; twice {
+		return fmt.Errorf("field %s stands twice in one stanza", s.last)
 	}
-	if len(fields) >= maxFields {
-		return "", fmt.Errorf("more than %d fields in one stanza", maxFields)
+	if len(s.fields) >= maxFields {
+		return fmt.Errorf("more than %d fields in one stanza", maxFields)
 	}
-	fields[name] = strings.TrimSpace(value)
-	return name, nil
+	s.fields[s.last] = string(bytes.TrimSpace(value))
+	return nil
 }

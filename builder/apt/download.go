@@ -7,26 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 )
 
 // A wanted is one file to download.
 type wanted struct {
 	url    string
-	path   string // where it goes, by rename of a temporary file beside it
+	path   string // where it, or what is made of it, goes; the part file lies beside it
 	size   int64
 	sha256 string
+	finish func(part *os.File, path string) error // makes path of the verified file; nil renames it
 }
 
-// errGone says that the mirror does not have a file: no further try helps.
-var errGone = errors.New("the mirror does not have it (404)")
-
-// newClient follows at most 5 redirects and none from https to http.
+// newClient follows at most 5 redirects and none from https to http or to
+// anything that is neither.
 func newClient(p patience) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -37,8 +35,9 @@ func newClient(p patience) *http.Client {
 			if len(via) > 5 {
 				return errors.New("more than 5 redirects")
 			}
-			if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
-				return errors.New("a redirect from https to http")
+			from, to := via[len(via)-1].URL.Scheme, req.URL.Scheme
+			if to != "https" && (to != "http" || from == "https") {
+				return fmt.Errorf("a redirect to %s from %s", to, from)
 			}
 			return nil
 		},
@@ -48,51 +47,37 @@ func newClient(p patience) *http.Client {
 // connections is how many files are fetched at once.
 const connections = 8
 
-// download brings one file, with resumed and repeated tries.
+// download brings one file. What comes is gathered in a part file, which
+// stays when the mirror or this process stops half-way: the next try, of this
+// process or a later one, goes on from there.
 func download(ctx context.Context, client *http.Client, p patience, w wanted, moved func(int64)) error {
-	if err := os.MkdirAll(filepath.Dir(w.path), 0o755); err != nil {
-		return fmt.Errorf("make the store: %w", err)
-	}
-	temp, err := os.CreateTemp(filepath.Dir(w.path), ".tmp-*")
+	part, err := openPart(w.path)
 	if err != nil {
-		return fmt.Errorf("make a file in the store: %w", err)
+		return err
 	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	var last error
-	for try := range p.attempts {
-		if try > 0 {
-			if err := pause(ctx, p.backoff<<(try-1)); err != nil {
-				return err
-			}
+	defer part.Close()
+	if have, err := part.Seek(0, io.SeekEnd); err == nil {
+		moved(have)
+	}
+	if err := p.retry(ctx, func() error { return attempt(ctx, client, p, w, part, moved) }); err != nil {
+		if info, statErr := part.Stat(); part.alone || statErr != nil || info.Size() == 0 {
+			os.Remove(part.Name())
 		}
-		if last = attempt(ctx, client, p, w, temp, moved); last == nil {
-			return keep(temp, w.path)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if errors.Is(last, errGone) || ctx.Err() != nil {
-			break
-		}
+		return fmt.Errorf("download %s: %w", redacted(w.url), err)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if w.finish == nil {
+		return keep(part.File, w.path)
 	}
-	return fmt.Errorf("download %s: %w", w.url, last)
-}
-
-// pause waits between nothing and d: full jitter, so that many builders do not
-// come back to a mirror at once.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Duration(rand.Int64N(int64(d) + 1))):
-		return nil
-	}
+	defer os.Remove(part.Name())
+	return w.finish(part.File, w.path)
 }
 
 // attempt goes on from what temp holds, and checks the whole. A whole file
 // with another digest is thrown away, so that the next try begins anew.
-func attempt(ctx context.Context, client *http.Client, p patience, w wanted, temp *os.File, moved func(int64)) error {
+func attempt(ctx context.Context, client *http.Client, p patience, w wanted, temp *part, moved func(int64)) error {
 	have, err := temp.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -102,7 +87,7 @@ func attempt(ctx context.Context, client *http.Client, p patience, w wanted, tem
 			return err
 		}
 	}
-	sum, err := sumFile(temp)
+	sum, err := sumFile(temp.File)
 	if err != nil {
 		return err
 	}
@@ -124,7 +109,7 @@ func attempt(ctx context.Context, client *http.Client, p patience, w wanted, tem
 }
 
 // transfer appends to temp what is missing from byte have on.
-func transfer(ctx context.Context, client *http.Client, p patience, w wanted, temp *os.File, have int64, moved func(int64)) error {
+func transfer(ctx context.Context, client *http.Client, p patience, w wanted, temp *part, have int64, moved func(int64)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
@@ -136,12 +121,10 @@ func transfer(ctx context.Context, client *http.Client, p patience, w wanted, te
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return withoutURL(err)
 	}
 	defer resp.Body.Close()
 	switch {
-	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone:
-		return errGone
 	case resp.StatusCode == http.StatusOK && have > 0: // no ranges here: from the beginning
 		moved(-have)
 		have = 0
@@ -149,7 +132,7 @@ func transfer(ctx context.Context, client *http.Client, p patience, w wanted, te
 			return err
 		}
 	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent:
-		return fmt.Errorf("the mirror answered %s", resp.Status)
+		return answered(resp)
 	}
 	if _, err := temp.Seek(have, io.SeekStart); err != nil {
 		return err
@@ -166,6 +149,15 @@ func transfer(ctx context.Context, client *http.Client, p patience, w wanted, te
 	}))
 	if err != nil && context.Cause(ctx) != nil {
 		return context.Cause(ctx)
+	}
+	return err
+}
+
+// withoutURL is what went wrong, without the URL, which the message has already.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
 	}
 	return err
 }

@@ -18,15 +18,16 @@ func (a Archive) store(sha256 string) string {
 }
 
 // Fetch brings every package into the store and returns the path of each by
-// its SHA-256. What the store has is not asked for again; its files were
-// verified when they came.
+// its SHA-256. What the store has at its right size is not asked for again: a
+// file gets its name there only after its digest was checked, and the size
+// tells of a file that lost its end when the machine stopped.
 func (a Archive) Fetch(ctx context.Context, pkgs []Package) (map[string]string, error) {
 	paths := map[string]string{}
 	var missing []Package
 	var total int64
 	for _, p := range pkgs {
-		if !isSHA256(p.SHA256) {
-			return nil, fmt.Errorf("fetch %s: %q is not a SHA-256", p.Name, p.SHA256)
+		if err := p.check(); err != nil {
+			return nil, fmt.Errorf("fetch a package: %w", err)
 		}
 		if _, twice := paths[p.SHA256]; twice {
 			continue
@@ -45,15 +46,20 @@ func (a Archive) Fetch(ctx context.Context, pkgs []Package) (map[string]string, 
 }
 
 func (a Archive) fetchMissing(ctx context.Context, missing []Package, total int64) error {
+	if err := a.Mirrors.check(); err != nil {
+		return err
+	}
+	mirrors := a.Mirrors.trimmed()
 	client := newClient(a.patient())
+	defer client.CloseIdleConnections()
 	var done atomic.Int64
 	a.tell("fetch", 0, total)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(connections)
 	for _, p := range missing {
-		base := a.Mirrors.Archive
+		base := mirrors.Archive
 		if p.Security {
-			base = a.Mirrors.Security
+			base = mirrors.Security
 		}
 		w := wanted{url: base + "/" + escapePool(p.Pool), path: a.store(p.SHA256), size: p.Size, sha256: p.SHA256}
 		g.Go(func() error {

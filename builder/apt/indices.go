@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/ulikunitz/xz"
@@ -30,16 +30,8 @@ type Indices struct {
 type list struct {
 	pocket pocket
 	path   string
+	sha256 string
 }
-
-// An indexRecord is what the cache knows of a pocket beside its InRelease.
-type indexRecord struct {
-	ETag         string
-	LastModified string
-}
-
-// listsDir is where the cache has the lists, each in a folder named by its digest.
-const listsDir = "/apt/lists/"
 
 // maxPackages is the largest Packages file that is read, in bytes; trixie's has 57 MB.
 const maxPackages = 512 << 20
@@ -48,28 +40,28 @@ const maxPackages = 512 << 20
 // Packages files that changed. An InRelease older than the one that was seen
 // last is refused: it would take back security updates.
 func (a Archive) Refresh(ctx context.Context) (Indices, error) {
+	if err := a.check(); err != nil {
+		return Indices{}, err
+	}
 	keys, err := a.keyring()
 	if err != nil {
 		return Indices{}, err
 	}
 	client := newClient(a.patient())
+	defer client.CloseIdleConnections()
 	pockets := a.pockets()
 	idx := Indices{lists: make([]list, len(pockets))}
 	dates, digests := make([]time.Time, len(pockets)), make([]string, len(pockets))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, p := range pockets {
 		g.Go(func() error {
-			text, err := a.inRelease(ctx, client, p, func(file []byte) ([]byte, error) { return verify(keys, file) })
+			r, err := a.inRelease(ctx, client, keys, p)
 			if err != nil {
 				return fmt.Errorf("verify InRelease of %s: %w", p.name, err)
 			}
-			r, err := parseRelease(text, p.name, time.Now())
-			if err != nil {
-				return fmt.Errorf("read InRelease of %s: %w", p.name, err)
-			}
 			dates[i] = r.date
 			path, digest, err := a.packages(ctx, client, p, r)
-			idx.lists[i], digests[i] = list{pocket: p, path: path}, digest
+			idx.lists[i], digests[i] = list{pocket: p, path: path, sha256: digest}, digest
 			return err
 		})
 	}
@@ -87,124 +79,6 @@ func (a Archive) Refresh(ctx context.Context) (Indices, error) {
 	return idx, nil
 }
 
-// inRelease returns the signed text, from the cache if the mirror says that
-// nothing changed.
-func (a Archive) inRelease(ctx context.Context, client *http.Client, p pocket, check func([]byte) ([]byte, error)) ([]byte, error) {
-	url := p.base + "/dists/" + p.name + "/InRelease"
-	sum := sha256.Sum256([]byte(url))
-	base := filepath.Join(a.Cache, "apt", "release", hex.EncodeToString(sum[:8])+"-"+p.name)
-	old, oldErr := os.ReadFile(base)
-	var rec indexRecord
-	if text, err := os.ReadFile(base + ".json"); err == nil && oldErr == nil {
-		_ = json.Unmarshal(text, &rec) // a broken record only costs a full answer
-	}
-	file, rec, err := a.getSmall(ctx, client, url, rec)
-	if err != nil {
-		return nil, err
-	}
-	if file == nil {
-		return check(old)
-	}
-	text, err := check(file)
-	if err != nil {
-		return nil, err
-	}
-	if oldErr == nil {
-		if err := notOlder(old, text, p.name, check); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
-		return nil, fmt.Errorf("make the cache: %w", err)
-	}
-	record, err := json.Marshal(rec)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeAtomic(base, file); err != nil {
-		return nil, err
-	}
-	return text, writeAtomic(base+".json", record)
-}
-
-func notOlder(old, text []byte, suite string, check func([]byte) ([]byte, error)) error {
-	before, err := check(old)
-	if err != nil {
-		return nil // the keys changed, or the cache was damaged: nothing to compare with
-	}
-	was, err := parseRelease(before, suite, time.Time{})
-	if err != nil {
-		return nil
-	}
-	is, err := parseRelease(text, suite, time.Time{})
-	if err != nil {
-		return err
-	}
-	if is.date.Before(was.date) {
-		return fmt.Errorf("it is of %s, older than the one of %s that was seen before: a stale mirror, or a replay; use another --mirror, or --cache DIR to begin anew",
-			is.date.Format(time.RFC3339), was.date.Format(time.RFC3339))
-	}
-	return nil
-}
-
-// getSmall fetches a small file, nil when rec's version is still the current.
-func (a Archive) getSmall(ctx context.Context, client *http.Client, url string, rec indexRecord) ([]byte, indexRecord, error) {
-	p := a.patient()
-	var last error
-	for try := range p.attempts {
-		if try > 0 {
-			if err := pause(ctx, p.backoff<<(try-1)); err != nil {
-				return nil, rec, err
-			}
-		}
-		file, now, err := getOnce(ctx, client, p, url, rec)
-		if err == nil {
-			return file, now, nil
-		}
-		if ctx.Err() != nil {
-			return nil, rec, ctx.Err()
-		}
-		if last = err; errors.Is(err, errGone) {
-			break
-		}
-	}
-	return nil, rec, fmt.Errorf("download %s: %w", url, last)
-}
-
-func getOnce(ctx context.Context, client *http.Client, p patience, url string, rec indexRecord) ([]byte, indexRecord, error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*p.stall)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, rec, err
-	}
-	if rec.ETag != "" {
-		req.Header.Set("If-None-Match", rec.ETag)
-	}
-	if rec.LastModified != "" {
-		req.Header.Set("If-Modified-Since", rec.LastModified)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, rec, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusNotModified:
-		return nil, rec, nil
-	case http.StatusNotFound, http.StatusGone:
-		return nil, rec, errGone
-	case http.StatusOK:
-	default:
-		return nil, rec, fmt.Errorf("the mirror answered %s", resp.Status)
-	}
-	file, err := io.ReadAll(io.LimitReader(resp.Body, maxRelease+1))
-	if err == nil && len(file) > maxRelease {
-		err = fmt.Errorf("more than %d bytes", maxRelease)
-	}
-	return file, indexRecord{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}, err
-}
-
 // packages brings the pocket's Packages file, decompressed, and returns its
 // path in the cache and its digest.
 func (a Archive) packages(ctx context.Context, client *http.Client, p pocket, r release) (path, digest string, err error) {
@@ -213,7 +87,7 @@ func (a Archive) packages(ctx context.Context, client *http.Client, p pocket, r 
 	if !ok {
 		return "", "", fmt.Errorf("read InRelease of %s: it names no %sPackages; is --arch %s right?", p.name, dir, a.Arch)
 	}
-	path = filepath.Join(a.Cache, listsDir, plain.sha256, "Packages")
+	path = filepath.Join(a.Cache, "apt", "lists", plain.sha256, "Packages")
 	if info, err := os.Stat(path); err == nil && info.Size() == plain.size {
 		return path, plain.sha256, nil
 	}
@@ -221,35 +95,36 @@ func (a Archive) packages(ctx context.Context, client *http.Client, p pocket, r 
 	if !ok {
 		return "", "", fmt.Errorf("read InRelease of %s: it names no %sPackages.xz", p.name, dir)
 	}
-	w := wanted{path: path + ".xz", size: packed.size, sha256: packed.sha256}
+	w := wanted{path: path, size: packed.size, sha256: packed.sha256, finish: func(part *os.File, path string) error {
+		if err := expand(part, path, plain); err != nil {
+			return fmt.Errorf("decompress the package list of %s: %w", p.name, err)
+		}
+		return nil
+	}}
+	var done atomic.Int64
+	moved := func(n int64) { a.tell("package list of "+p.name, done.Add(n), packed.size) }
 	base := p.base + "/dists/" + p.name + "/" + dir
 	w.url = base + "by-hash/SHA256/" + packed.sha256
-	err = download(ctx, client, a.patient(), w, func(int64) {})
+	err = download(ctx, client, a.patient(), w, moved)
 	if errors.Is(err, errGone) {
 		w.url = base + "Packages.xz" // mirrors without by-hash
-		err = download(ctx, client, a.patient(), w, func(int64) {})
+		err = download(ctx, client, a.patient(), w, moved)
 	}
 	if err != nil {
 		return "", "", err
-	}
-	defer os.Remove(w.path)
-	if err := expand(w.path, path, plain); err != nil {
-		return "", "", fmt.Errorf("decompress the package list of %s: %w", p.name, err)
 	}
 	return path, plain.sha256, nil
 }
 
 // expand decompresses an .xz file and checks what comes out of it.
-func expand(from, to string, want releaseFile) error {
+func expand(in *os.File, to string, want releaseFile) error {
 	if want.size > maxPackages {
 		return fmt.Errorf("it has %d bytes, more than %d", want.size, maxPackages)
 	}
-	in, err := os.Open(from)
-	if err != nil {
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	defer in.Close()
-	r, err := xz.NewReader(bufio.NewReaderSize(in, 1<<20)) // it reads byte by byte
+	r, err := xz.NewReader(bufio.NewReaderSize(in, 256<<10))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func TestAgainstTheRealArchive(t *testing.T) {
 	}
 	t.Logf("refresh %v", time.Since(start))
 	start = time.Now()
-	lock, err := a.Resolve(context.Background(), idx, []Set{{"base", []string{"systemd", "openssh-server", "linux-image-amd64"}}, {"services", []string{"keystone", "mariadb-server", "galera-4", "rabbitmq-server", "haproxy"}}})
+	lock, err := a.Resolve(context.Background(), idx, []Set{{"base", []string{"systemd", "openssh-server", "linux-image-amd64"}}, {"services", []string{"keystone", "mariadb-server", "galera-4", "rabbitmq-server", "haproxy", "keepalived"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

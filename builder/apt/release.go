@@ -15,6 +15,7 @@ const maxRelease = 4 << 20
 // A release is the signed text of one pocket.
 type release struct {
 	date  time.Time
+	until time.Time              // zero: for ever
 	files map[string]releaseFile // by path below the pocket
 }
 
@@ -24,8 +25,8 @@ type releaseFile struct {
 }
 
 // parseRelease reads verified text and checks that it is the suite that was
-// asked for and still valid.
-func parseRelease(text []byte, suite string, now time.Time) (release, error) {
+// asked for.
+func parseRelease(text []byte, suite string) (release, error) {
 	var fields map[string]string
 	err := stanzas(bytes.NewReader(text), func(m map[string]string) error {
 		if fields != nil {
@@ -48,12 +49,8 @@ func parseRelease(text []byte, suite string, now time.Time) (release, error) {
 		return release{}, err
 	}
 	if until, has := fields["valid-until"]; has {
-		end, err := parseDate(until)
-		if err != nil {
+		if r.until, err = parseDate(until); err != nil {
 			return release{}, err
-		}
-		if now.After(end) {
-			return release{}, fmt.Errorf("it was valid until %s; the mirror is stale or this host's clock is wrong", end.Format(time.DateOnly))
 		}
 	}
 	for _, line := range strings.Split(fields["sha256"], "\n") {
@@ -71,6 +68,22 @@ func parseRelease(text []byte, suite string, now time.Time) (release, error) {
 		r.files[f[2]] = releaseFile{sha256: f[0], size: size}
 	}
 	return r, nil
+}
+
+// maxSkew is how far a mirror's clock may be ahead of this host's.
+const maxSkew = time.Hour
+
+// valid refuses a release that has expired at the time at, or that is not yet
+// made now. An expired one is how a mirror, or somebody in its place, holds
+// back security updates.
+func (r release) valid(at, now time.Time) error {
+	if !r.until.IsZero() && at.After(r.until) {
+		return fmt.Errorf("it was valid until %s; the mirror is stale or this host's clock is wrong", r.until.Format(time.DateOnly))
+	}
+	if r.date.After(now.Add(maxSkew)) {
+		return fmt.Errorf("it is of %s, which is in the future; set this host's clock", r.date.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // isSHA256 says whether s is a SHA-256 in lower-case hex.

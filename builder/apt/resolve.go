@@ -1,20 +1,17 @@
 package apt
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 	"time"
 
-	"trivet/builder/host"
+	"golang.org/x/sync/errgroup"
 )
 
 // RequestDigest is the digest of what a lock is made for: a lock whose request
@@ -34,6 +31,14 @@ func RequestDigest(suite, arch string, sets []Set) string {
 // before it; the first set also gets every essential and required package. The
 // answer is kept by the indices and the sets.
 func (a Archive) Resolve(ctx context.Context, idx Indices, sets []Set) (Lock, error) {
+	if err := a.check(); err != nil {
+		return Lock{}, err
+	}
+	for _, set := range sets {
+		if !isName(set.Name) {
+			return Lock{}, fmt.Errorf("resolve the packages of set %q: that is not a name", set.Name)
+		}
+	}
 	request := RequestDigest(a.Suite, a.Arch, sets)
 	sum := sha256.Sum256([]byte(solverVersion + idx.Digest + request))
 	kept := filepath.Join(a.Cache, "apt", "resolved", hex.EncodeToString(sum[:]))
@@ -62,7 +67,7 @@ func (a Archive) Resolve(ctx context.Context, idx Indices, sets []Set) (Lock, er
 }
 
 // solverVersion changes when the same request would be resolved to other packages.
-const solverVersion = "solver 1 "
+const solverVersion = "solver 2 "
 
 // firstSeen is the archive's date when these very packages were first chosen
 // here. The archive is renewed several times a day: with its own date in the
@@ -85,140 +90,85 @@ func (a Archive) firstSeen(lock Lock, now time.Time) (time.Time, error) {
 // solve runs apt-get for each set and looks its answers up in the indices.
 func (a Archive) solve(ctx context.Context, idx Indices, sets []Set) ([]Package, error) {
 	a.tell("resolve", 0, int64(len(sets)))
-	byPool, always, err := a.catalogue(idx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := a.newSolver(ctx, idx)
+	s, c, err := a.begin(ctx, idx, sets)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	ask, seen := always, map[string]bool{}
 	var all []Package
+	seen := map[string]string{} // package → set
 	for i, set := range sets {
-		ask = append(ask, set.Packages...)
-		pools, err := s.install(ctx, ask)
+		ask := set.Packages
+		if i == 0 {
+			ask = append(append([]string{}, c.always...), ask...)
+		}
+		fresh, err := c.layer(ctx, s, ask)
 		if err != nil {
-			return nil, fmt.Errorf("resolve the packages of set %s: %w%s", set.Name, err, suggest(err, set.Packages, byPool))
+			return nil, fmt.Errorf("resolve the packages of set %s: %w", set.Name, err)
 		}
-		var fresh []Package
-		for _, pool := range pools {
-			p, ok := byPool[pool]
-			if !ok {
-				return nil, fmt.Errorf("resolve the packages of set %s: apt chose %s, which no index has", set.Name, pool)
+		for _, p := range fresh {
+			p.Set = set.Name
+			if before, twice := seen[p.Name]; twice {
+				return nil, fmt.Errorf("resolve the packages of set %s: apt chose %s, which set %s has already", set.Name, p.Name, before)
 			}
-			if !seen[pool] {
-				seen[pool] = true
-				p.Set = set.Name
-				fresh = append(fresh, p)
-			}
+			seen[p.Name] = set.Name
+			all = append(all, p)
 		}
-		sort.Slice(fresh, func(i, j int) bool { return fresh[i].Name < fresh[j].Name })
-		all = append(all, fresh...)
 		a.tell("resolve", int64(i+1), int64(len(sets)))
 	}
 	return all, nil
 }
 
-// A solver is a private apt state that knows only our verified lists.
-type solver struct{ dir, conf string }
-
-func (a Archive) newSolver(ctx context.Context, idx Indices) (*solver, error) {
-	if err := os.MkdirAll(filepath.Join(a.Cache, "apt"), 0o755); err != nil {
-		return nil, fmt.Errorf("make the cache: %w", err)
-	}
-	dir, err := os.MkdirTemp(filepath.Join(a.Cache, "apt"), ".tmp-solver-")
+// begin reads the lists and has apt read them too, at the same time. The
+// caller closes the solver.
+func (a Archive) begin(ctx context.Context, idx Indices, sets []Set) (*solver, *catalogue, error) {
+	s, err := a.newSolver(idx)
 	if err != nil {
-		return nil, fmt.Errorf("make apt's private state: %w", err)
+		return nil, nil, err
 	}
-	s := &solver{dir: dir, conf: filepath.Join(dir, "apt.conf")}
-	if err := s.prepare(ctx, a.Arch, idx); err != nil {
-		s.close()
-		return nil, fmt.Errorf("make apt's private state: %w", err)
-	}
-	return s, nil
-}
-
-func (s *solver) close() { os.RemoveAll(s.dir) }
-
-// prepare writes the state. APT_CONFIG is read before everything else
-// (apt.conf(5)), so the host's own configuration is never looked at.
-func (s *solver) prepare(ctx context.Context, arch string, idx Indices) error {
-	for _, d := range []string{"etc/parts", "etc/sources", "etc/trusted", "etc/preferences", "lists/partial", "cache/archives/partial", "log"} {
-		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o755); err != nil {
+	var c *catalogue
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.warm(ctx) })
+	g.Go(func() error {
+		var err error
+		if c, err = a.catalogue(idx); err != nil {
 			return err
 		}
-	}
-	conf := fmt.Sprintf(`Dir "%[1]s/";
-Dir::Etc "%[1]s/etc";
-Dir::Etc::main "none";
-Dir::Etc::parts "parts";
-Dir::Etc::sourcelist "sources.list";
-Dir::Etc::sourceparts "sources";
-Dir::Etc::trusted "none";
-Dir::Etc::trustedparts "trusted";
-Dir::Etc::preferences "none";
-Dir::Etc::preferencesparts "preferences";
-Dir::State "%[1]s";
-Dir::State::lists "%[1]s/lists";
-Dir::State::status "%[1]s/status";
-Dir::Cache "%[1]s/cache";
-Dir::Log "%[1]s/log";
-APT::Architecture "%[2]s";
-APT::Architectures { "%[2]s"; };
-APT::Install-Recommends "false";
-APT::Install-Suggests "false";
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Debug::NoLocking "true";
-`, s.dir, arch)
-	var sources strings.Builder
-	for _, l := range idx.lists {
-		fmt.Fprintf(&sources, "deb [trusted=yes] file:%s ./\n", filepath.Dir(l.path))
-	}
-	for name, text := range map[string]string{"apt.conf": conf, "status": "", "etc/sources.list": sources.String()} {
-		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644); err != nil {
-			return err
+		for _, set := range sets {
+			if err := c.checkAsked(set); err != nil {
+				return err
+			}
 		}
-	}
-	_, err := s.apt(ctx, "update")
-	return err
-}
-
-func (s *solver) apt(ctx context.Context, args ...string) (string, error) {
-	var out bytes.Buffer
-	err := host.Exec(ctx, host.Command{
-		Args: append([]string{"apt-get", "-qq"}, args...), Env: []string{"APT_CONFIG=" + s.conf}, Stdout: &out,
+		return nil
 	})
-	return out.String(), err
+	if err := g.Wait(); err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, c, nil
 }
 
-// install returns the pool paths that apt-get would fetch for names.
-func (s *solver) install(ctx context.Context, names []string) ([]string, error) {
-	out, err := s.apt(ctx, append([]string{"--print-uris", "--yes", "--no-remove", "install", "--"}, names...)...)
+// layer is what asking for names adds to what is installed, sorted by name;
+// afterwards it is installed too.
+func (c *catalogue) layer(ctx context.Context, s *solver, names []string) ([]Package, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	offers, err := s.install(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	return parseURIs(out)
-}
-
-// parseURIs reads the lines 'URI' NAME SIZE DIGEST of --print-uris.
-func parseURIs(out string) ([]string, error) {
-	var pools []string
-	for _, line := range strings.Split(out, "\n") {
-		rest, ok := strings.CutPrefix(line, "'")
+	var fresh []Package
+	for _, o := range offers {
+		e, ok := c.offers[o]
 		if !ok {
-			continue
+			return nil, fmt.Errorf("apt chose %s, which no index has", o.pool)
 		}
-		uri, _, ok := strings.Cut(rest, "'")
-		path, err := url.PathUnescape(uri)
-		_, below, found := strings.Cut(path, listsDir)
-		_, pool, slash := strings.Cut(below, "/") // behind the digest of the list
-		if !ok || err != nil || !found || !slash {
-			return nil, fmt.Errorf("read apt's answer: %.200q is not a package of our lists", line)
+		if err := s.installed(e); err != nil {
+			return nil, fmt.Errorf("write apt's private state: %w", err)
 		}
-		pools = append(pools, pool)
+		fresh = append(fresh, e.Package)
 	}
-	return pools, nil
+	sort.Slice(fresh, func(i, j int) bool { return fresh[i].Name < fresh[j].Name })
+	return fresh, nil
 }

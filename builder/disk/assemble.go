@@ -43,8 +43,9 @@ func Assemble(ctx context.Context, tool Tool, l Layout, c Contents, out string) 
 	if err := fits(l, c); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(out), ".disk-*")
-	if err != nil {
+	// Always the same name: what a killed build left is removed by the next.
+	dir := out + ".parts"
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
 		return fmt.Errorf("make a directory for %s: %w", filepath.Base(out), err)
 	}
 	defer os.RemoveAll(dir)

@@ -103,7 +103,7 @@ func withParents(files []entry, root string) []entry {
 // Documentation/driver-api/early-userspace/buffer-format.rst), with zstd. The
 // kernel's decoder takes windows up to 128 MiB (lib/decompress_unzstd.c).
 func archive(ctx context.Context, to io.Writer, entries []entry, epoch time.Time) error {
-	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return fmt.Errorf("set up zstd: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // kernelDir makes a small module directory.
@@ -131,26 +132,139 @@ func TestBuildRefusesAnUnknownModule(t *testing.T) {
 	}
 }
 
+func TestOptionalNamesMayBeMissing(t *testing.T) {
+	in := kernelDir(t)
+	in.Names = []string{"c", "nonesuch?", "D?"}
+	out := filepath.Join(t.TempDir(), "initrd")
+	if err := Build(context.Background(), in, out); err != nil {
+		t.Fatal(err)
+	}
+	got, base := read(t, out), "usr/lib/modules/6.12-test/"
+	if got[base+"modules.dep"] != "kernel/c.ko:\n" || got[base+"modules.builtin"] != "kernel/in/built.ko\n" {
+		t.Errorf("modules.dep is %q, modules.builtin %q", got[base+"modules.dep"], got[base+"modules.builtin"])
+	}
+}
+
+// TestSoftDependenciesGoByAlias: ext4 asks for crypto-crc32c, which several
+// modules are.
+func TestSoftDependenciesGoByAlias(t *testing.T) {
+	in := kernelDir(t)
+	alias := filepath.Join(in.Modules, "modules.alias")
+	if err := os.WriteFile(alias, []byte("alias crypto-none d\nalias pci:a b*c a_x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "initrd")
+	if err := Build(context.Background(), in, out); err != nil {
+		t.Fatal(err)
+	}
+	got, base := read(t, out), "usr/lib/modules/6.12-test/"
+	if got[base+"kernel/d.ko"] != "module d" || got[base+"modules.alias"] != "alias crypto-none d\nalias pci:a b*c a_x\n" {
+		t.Errorf("d.ko is %q, modules.alias %q", got[base+"kernel/d.ko"], got[base+"modules.alias"])
+	}
+}
+
+func TestModulesAreDecompressed(t *testing.T) {
+	var packed bytes.Buffer
+	w, err := xz.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(w, "module e")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "e.ko.xz")
+	if err := os.WriteFile(file, packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tool := func(_ context.Context, _ io.Reader, w io.Writer) error {
+		_, err := io.WriteString(w, "by the tool")
+		return err
+	}
+	for want, unxz := range map[string]func(context.Context, io.Reader, io.Writer) error{"module e": nil, "by the tool": tool} {
+		got, err := readModule(t.Context(), file, unxz)
+		if err != nil || string(got) != want {
+			t.Errorf("module is %q (%v), want %q", got, err, want)
+		}
+	}
+	if err := os.WriteFile(file, packed.Bytes()[:packed.Len()-9], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readModule(t.Context(), file, nil); err == nil || !strings.Contains(err.Error(), "e.ko.xz") {
+		t.Errorf("a module that was cut off: error %v", err)
+	}
+}
+
+func TestMissingDepmodFilesAreSaid(t *testing.T) {
+	in := kernelDir(t)
+	if err := os.Remove(filepath.Join(in.Modules, "modules.dep")); err != nil {
+		t.Fatal(err)
+	}
+	err := Build(t.Context(), in, filepath.Join(t.TempDir(), "initrd"))
+	if err == nil || !strings.Contains(err.Error(), "depmod") {
+		t.Errorf("error %v, want one that tells of depmod", err)
+	}
+}
+
+// TestDefaultModulesAreNamedOnce guards the list against a module that is both
+// required and optional.
+func TestDefaultModulesAreNamedOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range DefaultModules() {
+		plain := strings.TrimSuffix(name, "?")
+		if seen[plain] || plain != normal(plain) {
+			t.Errorf("%q is there twice, or not written with _", name)
+		}
+		seen[plain] = true
+	}
+}
+
+// TestDefaultModulesOfARealKernel needs the kernel of a Debian root.
+func TestDefaultModulesOfARealKernel(t *testing.T) {
+	dirs, _ := filepath.Glob(filepath.Join(os.Getenv("TRIVET_TEST_TOOLS"), "usr/lib/modules/*/modules.dep"))
+	if os.Getenv("TRIVET_TEST_TOOLS") == "" || len(dirs) == 0 {
+		t.Skip("skipped: TRIVET_TEST_TOOLS names no Debian root with a configured kernel")
+	}
+	x, err := readIndex(filepath.Dir(dirs[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := x.selected(DefaultModules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dm_bufio", "jbd2", "nvme_core", "libata", "fat"} {
+		if !set[name] && !x.builtin[name] {
+			t.Errorf("%s, on which a default module depends, is missing", name)
+		}
+	}
+	for _, name := range DefaultModules() {
+		if plain := strings.TrimSuffix(name, "?"); !set[plain] && !x.builtin[plain] {
+			t.Logf("this kernel has no %s", plain)
+		}
+	}
+}
+
+// FuzzModuleIndex reads any text as depmod's files.
 func FuzzModuleIndex(f *testing.F) {
-	f.Add("kernel/a.ko: kernel/b.ko", "softdep a pre: b")
-	f.Fuzz(func(t *testing.T, dep, soft string) {
-		tr := &tree{deps: map[string][]string{}, byName: map[string]string{}, builtin: map[string]bool{}, soft: map[string][]string{}, raw: map[string]string{}}
-		if tr.readDep(dep) != nil || tr.readSoftdep(soft) != nil {
-			return
-		}
-		var names []string
-		for n := range tr.byName {
-			names = append(names, n)
-		}
-		paths, err := tr.need(names)
+	f.Add("kernel/a.ko: kernel/b.ko\nkernel/b.ko.xz:", "softdep a pre: b post: c", "alias crypto-c a")
+	f.Fuzz(func(t *testing.T, dep, soft, alias string) {
+		x := index{map[string]string{}, map[string][]string{}, map[string]bool{}, map[string][]string{}, map[string][]string{}}
+		err := errors.Join(eachLine([]byte(dep), x.depLine), eachLine([]byte(soft), x.softdepLine), eachLine([]byte(alias), x.aliasLine))
 		if err != nil {
 			return
 		}
-		for _, p := range paths {
+		var names []string
+		for n, p := range x.files {
+			names = append(names, n)
 			if !filepath.IsLocal(p) {
 				t.Errorf("%q leaves the module directory", p)
 			}
 		}
-		tr.trimmed(paths)
+		set, err := x.selected(names)
+		if err != nil || len(set) != len(names) {
+			t.Errorf("%d of %d modules were selected: %v", len(set), len(names), err)
+		}
+		trimDep(x, set)
 	})
 }

@@ -27,11 +27,15 @@ type Inputs struct {
 	Out  string // directory of the artifacts
 	Base string // their name without ending, such as "controller"
 	Raw  string // the disk image; moved into place
-	// Parts are files that are copied, by their ending, such as ".efi".
-	Parts    map[string]string
+	// Parts are files that are copied, by their ending, such as ".efi"; a large
+	// one is linked where Out is on its file system.
+	Parts map[string]string
+	// Known are the SHA-256 of parts, in hex by ending, that the caller has at
+	// hand: a large part that is linked and not copied is not read again.
+	Known    map[string]string
 	Texts    map[string]string // small files by ending, such as ".lock"
 	Manifest Manifest          // all but Artifacts
-	Tool     Tool
+	Tool     Tool              // not used any more: qcow2 is written in Go
 	Jobs     int
 }
 
@@ -89,15 +93,17 @@ func (m Manifest) File() string { return m.Base + ".manifest.json" }
 func Write(ctx context.Context, in Inputs) (Manifest, error) {
 	m := in.Manifest
 	m.Format, m.Base = manifestFormat, in.Base
-	temp, err := os.MkdirTemp(in.Out, "."+in.Base+"-")
-	if err != nil {
+	// Always the same name: what a killed build left is removed by the next.
+	temp := filepath.Join(in.Out, "."+in.Base+".parts")
+	if err := errors.Join(os.RemoveAll(temp), os.Mkdir(temp, 0o755)); err != nil {
 		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
 	}
 	defer os.RemoveAll(temp)
 	raw := filepath.Join(temp, in.Base+".raw")
-	if err := os.Rename(in.Raw, raw); err != nil {
+	if err := move(ctx, in.Raw, raw); err != nil {
 		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
 	}
+	var err error
 	if m.Artifacts, err = in.make(ctx, temp, raw, m); err != nil {
 		return Manifest{}, fmt.Errorf("write the artifacts of %s: %w", in.Base, err)
 	}
@@ -110,40 +116,53 @@ func Write(ctx context.Context, in Inputs) (Manifest, error) {
 // make writes all artifacts below temp, at once, and measures them.
 func (in Inputs) make(ctx context.Context, temp, raw string, m Manifest) ([]Artifact, error) {
 	path := func(ending string) string { return filepath.Join(temp, in.Base+ending) }
-	tasks := map[string]func(ctx context.Context) error{
-		".raw":       func(context.Context) error { return nil },
-		".raw.zst":   func(ctx context.Context) error { return compress(ctx, raw, path(".raw.zst"), in.Jobs) },
-		".qcow2":     func(ctx context.Context) error { return qcow2(ctx, in.Tool, raw, path(".qcow2")) },
-		".spdx.json": func(context.Context) error { return writeSPDX(m, path(".spdx.json")) },
-		".cdx.json":  func(context.Context) error { return writeCycloneDX(m, path(".cdx.json")) },
+	// The longest first: with few cores the order matters.
+	tasks := []task{
+		{".raw", func(ctx context.Context) (Artifact, error) { return measure(ctx, raw) }},
+		{".raw.zst", func(ctx context.Context) (Artifact, error) { return compress(ctx, raw, path(".raw.zst"), in.Jobs) }},
+		{".qcow2", func(ctx context.Context) (Artifact, error) { return qcow2(ctx, raw, path(".qcow2")) }},
+		{".spdx.json", func(ctx context.Context) (Artifact, error) { return bill(ctx, writeSPDX, m, path(".spdx.json")) }},
+		{".cdx.json", func(ctx context.Context) (Artifact, error) { return bill(ctx, writeCycloneDX, m, path(".cdx.json")) }},
 	}
 	for ending, from := range in.Parts {
-		tasks[ending] = func(context.Context) error { return copyFile(from, path(ending)) }
+		tasks = append(tasks, task{ending, func(ctx context.Context) (Artifact, error) { return place(ctx, from, path(ending), in.Known[ending]) }})
 	}
 	for ending, text := range in.Texts {
-		tasks[ending] = func(context.Context) error { return os.WriteFile(path(ending), []byte(text), 0o644) }
+		tasks = append(tasks, task{ending, func(ctx context.Context) (Artifact, error) {
+			if err := os.WriteFile(path(ending), []byte(text), 0o644); err != nil {
+				return Artifact{}, err
+			}
+			return measure(ctx, path(ending))
+		}})
 	}
-	var endings []string
-	for e := range tasks {
-		endings = append(endings, e)
-	}
-	sort.Strings(endings)
-	list := make([]Artifact, len(endings))
+	list := make([]Artifact, len(tasks))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, ending := range endings {
-		g.Go(func() error {
-			if err := tasks[ending](ctx); err != nil {
-				return fmt.Errorf("make %s%s: %w", in.Base, ending, err)
+	for i, t := range tasks {
+		g.Go(func() (err error) {
+			if list[i], err = t.make(ctx); err != nil {
+				return fmt.Errorf("make %s%s: %w", in.Base, t.ending, err)
 			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			var err error
-			list[i], err = measure(path(ending))
-			return err
+			return nil
 		})
 	}
-	return list, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list, nil
+}
+
+// task makes one artifact.
+type task struct {
+	ending string
+	make   func(context.Context) (Artifact, error)
+}
+
+func bill(ctx context.Context, write func(Manifest, string) error, m Manifest, path string) (Artifact, error) {
+	if err := write(m, path); err != nil {
+		return Artifact{}, err
+	}
+	return measure(ctx, path)
 }
 
 func (in Inputs) replace(temp string, m Manifest) error {

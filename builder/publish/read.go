@@ -98,7 +98,7 @@ func Verify(ctx context.Context, dir string, m Manifest) ([]Check, error) {
 	for i, a := range m.Artifacts {
 		g.Go(func() error {
 			checks[i] = Check{Name: "digest of " + a.Name}
-			got, err := measure(filepath.Join(dir, a.Name))
+			got, err := measure(ctx, filepath.Join(dir, a.Name))
 			switch {
 			case err != nil:
 				checks[i].Why = err.Error()

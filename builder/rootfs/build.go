@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"trivet/builder/host"
 )
 
@@ -54,18 +56,63 @@ func (b *build) run(ctx context.Context) (string, error) {
 	if err := b.unpack(parts); err != nil {
 		return "", err
 	}
-	parts = append(parts, b.path("unpack"))
-	if base {
-		err = b.bootstrap(ctx)
-	}
-	if err == nil {
-		err = b.configure(ctx)
-	}
+	side, err := b.scripts(ctx, base)
 	if err != nil {
 		return "", err
 	}
-	parts = append(parts, b.path("conf"))
-	return b.finish(parts)
+	if err := b.fold(append(parts, b.path("unpack"), b.path("conf"))); err != nil {
+		return "", err
+	}
+	if err := b.addSide(parts[0], side); err != nil {
+		return "", err
+	}
+	if err := b.late(ctx, parts[0]); err != nil {
+		return "", err
+	}
+	return parts[0], b.settle(parts[0])
+}
+
+// aside is what is made from the unpacked tree while dpkg configures it.
+type aside struct {
+	python []compiled
+	depmod []string // versions of kernels
+}
+
+// scripts runs the maintainer scripts, and beside them what needs only the
+// unpacked files.
+func (b *build) scripts(ctx context.Context, base bool) (aside, error) {
+	var side aside
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if base {
+			if err := b.bootstrap(ctx); err != nil {
+				return err
+			}
+		}
+		return b.configure(ctx)
+	})
+	g.Go(func() (err error) {
+		side.depmod, err = b.runDepmod(ctx)
+		return err
+	})
+	g.Go(func() (err error) {
+		side.python, err = b.compilePython(ctx)
+		return err
+	})
+	return side, g.Wait()
+}
+
+// addSide puts what was made aside into the tree.
+func (b *build) addSide(dir string, side aside) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := b.layPython(root, side.python); err != nil {
+		return err
+	}
+	return b.layDepmod(root, side.depmod)
 }
 
 func (b *build) path(name string) string { return filepath.Join(b.tmp.dir, name) }
@@ -98,6 +145,9 @@ func (b *build) unpack(parts []string) error {
 	if err != nil {
 		return err
 	}
+	if err := b.plan.checkKeys(); err != nil {
+		return err
+	}
 	if err := b.plan.lay(b.in, dir); err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
@@ -110,6 +160,9 @@ func (b *build) unpack(parts []string) error {
 // tools writes what the sandbox needs of ours into a directory that is mounted
 // at toolsTarget.
 func (b *build) tools() error {
+	if _, err := b.tmp.sub("late"); err != nil {
+		return err
+	}
 	dir, err := b.tmp.sub("tools")
 	if err != nil {
 		return err
@@ -141,17 +194,18 @@ func (b *build) tools() error {
 // there, so nothing of it comes into the tree.
 const toolsTarget = "/run/trivet"
 
-// sandbox is the tree of the layers with upper taking the writes, and the
-// programs of standIns replaced.
-func (b *build) sandbox(layers []string, upper string) (host.Sandbox, error) {
+// sandbox is the tree of the layers with upper taking the writes and the
+// stand-ins covering their programs.
+func (b *build) sandbox(layers []string, upper string, list []standIn) (host.Sandbox, error) {
 	s := host.Sandbox{
 		Mounts: []host.Mount{
 			{Target: "/", Layers: layers, Upper: b.path(upper), Work: b.path(upper + ".work")},
 			{Target: toolsTarget, Layers: []string{b.path("tools")}},
+			{Target: lateTarget, Layers: []string{b.path("late")}, Writable: true},
 		},
 		Env: b.env(),
 	}
-	over, err := b.standIns(newView(layers))
+	over, err := b.covers(newView(layers), list)
 	s.Mounts = append(s.Mounts, over...)
 	return s, err
 }
@@ -163,10 +217,10 @@ func (b *build) env() []string {
 		"DEBIAN_FRONTEND=noninteractive",
 		"DEBCONF_NONINTERACTIVE_SEEN=true",
 		"DEBCONF_NOWARNINGS=yes",
-		"INITRD=No",          // linux-image: the initramfs is not made of what initramfs-tools finds here
-		"SYSTEMD_OFFLINE=1",  // systemctl changes links and asks no manager
-		"RUNLEVEL=1",         // invoke-rc.d does not guess it
-		"PERL_HASH_SEED=0",   // debconf's databases in one order
+		"INITRD=No",         // linux-image: the initramfs is not made of what initramfs-tools finds here
+		"SYSTEMD_OFFLINE=1", // systemctl changes links and asks no manager
+		"RUNLEVEL=1",        // invoke-rc.d does not guess it
+		"PERL_HASH_SEED=0",  // debconf's databases in one order
 		"PYTHONHASHSEED=0",
 		"PYTHONDONTWRITEBYTECODE=1",
 		"KERNEL_INSTALL_BYPASS=1", // kernel-install looks for no boot partition

@@ -21,7 +21,11 @@ func (b *build) preinst(ctx context.Context, layers []string, upper string) erro
 	if script == "" {
 		return b.makeUpper(upper)
 	}
-	return b.shell(ctx, "run preinst scripts", layers, upper, script)
+	list, err := whileConfiguring(newView(layers))
+	if err != nil {
+		return err
+	}
+	return b.shell(ctx, "run preinst scripts", layers, upper, script, list)
 }
 
 // preinstScript is a shell program that runs every preinst as dpkg would
@@ -45,15 +49,29 @@ func (b *build) preinstScript() string {
 // bootstrap does in the base layer what dpkg cannot do before the packages it
 // needs itself are configured: users, then every preinst.
 func (b *build) bootstrap(ctx context.Context) error {
-	script := b.preinstScript() +
-		"dpkg --force-depends --force-unsafe-io --configure base-passwd\n" +
-		"systemd-sysusers " + toolsTarget + "/pinned.conf\n"
-	return b.shell(ctx, "run preinst scripts and make the pinned users", b.stack("info", "unpack"), "conf", script)
+	script := b.preinstScript()
+	for _, p := range b.pkgs {
+		if p.deb.Name == "base-passwd" {
+			script += "dpkg --force-depends --force-unsafe-io --configure base-passwd\n"
+		}
+	}
+	if len(b.in.Pinned) > 0 {
+		script += "systemd-sysusers " + toolsTarget + "/pinned.conf\n"
+	}
+	if script == "" {
+		return nil
+	}
+	layers := b.stack("info", "unpack")
+	list, err := whileConfiguring(newView(layers))
+	if err != nil {
+		return err
+	}
+	return b.shell(ctx, "run preinst scripts and make the pinned users", layers, "conf", script, list)
 }
 
 // shell runs a program of sh -e in the tree.
-func (b *build) shell(ctx context.Context, what string, layers []string, upper, script string) error {
-	s, err := b.sandbox(layers, upper)
+func (b *build) shell(ctx context.Context, what string, layers []string, upper, script string, list []standIn) error {
+	s, err := b.sandbox(layers, upper, list)
 	if err != nil {
 		return err
 	}
@@ -66,7 +84,12 @@ func (b *build) shell(ctx context.Context, what string, layers []string, upper, 
 
 // configure lets dpkg configure all packages and run all triggers.
 func (b *build) configure(ctx context.Context) error {
-	s, err := b.sandbox(b.stack("info", "pre", "unpack"), "conf")
+	layers := b.stack("info", "pre", "unpack")
+	list, err := whileConfiguring(newView(layers))
+	if err != nil {
+		return err
+	}
+	s, err := b.sandbox(layers, "conf", list)
 	if err != nil {
 		return err
 	}

@@ -26,13 +26,14 @@ type entry struct {
 	GID    int               `json:"g,omitempty"`
 	User   string            `json:"un,omitempty"` // names as in the archive; dpkg prefers them to the numbers
 	Group  string            `json:"gn,omitempty"`
-	MTime  int64             `json:"t,omitempty"` // seconds since 1970
-	Size   int64             `json:"s,omitempty"` // bytes, of a file
-	Link   string            `json:"l,omitempty"` // target of a symbolic link; path of a hard link's file
-	File   int               `json:"n,omitempty"` // number of the content in the store, from 1; 0 when there is none
-	MD5    string            `json:"h,omitempty"` // of conffiles, and of all files of a package without md5sums
-	Xattrs map[string]string `json:"x,omitempty"` // security.capability and user.* only
-	Out    bool              `json:"o,omitempty"` // left out by the path-exclude table
+	MTime  int64             `json:"t,omitempty"`  // seconds since 1970
+	Size   int64             `json:"s,omitempty"`  // bytes, of a file
+	Link   string            `json:"l,omitempty"`  // target of a symbolic link; path of a hard link's file
+	File   int               `json:"n,omitempty"`  // number of the content in the store, from 1; 0 when there is none
+	MD5    string            `json:"h,omitempty"`  // of conffiles, and of all files of a package without md5sums
+	Xattrs map[string]string `json:"x,omitempty"`  // security.capability and user.* only
+	Key    bool              `json:"pk,omitempty"` // the content holds a private key
+	Out    bool              `json:"o,omitempty"`  // left out by the path-exclude table
 }
 
 // Bounds on what a data archive may hold.
@@ -144,7 +145,7 @@ func (e *entry) linkTo(list []entry, seen map[string]int) error {
 	if target.Out != e.Out {
 		return fmt.Errorf("path /%s is a hard link to /%s and only one of them is left out of images", e.Path, e.Link)
 	}
-	e.File, e.Size, e.MD5, e.Xattrs = target.File, target.Size, target.MD5, target.Xattrs
+	e.File, e.Size, e.MD5, e.Xattrs, e.Key = target.File, target.Size, target.MD5, target.Xattrs, target.Key
 	e.Mode, e.UID, e.GID, e.User, e.Group, e.MTime = target.Mode, target.UID, target.GID, target.User, target.Group, target.MTime
 	return nil
 }

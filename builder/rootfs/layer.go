@@ -73,7 +73,9 @@ func cached(ctx context.Context, in Inputs, key string, make func(t *temp) (stri
 	if err != nil {
 		return "", err
 	}
-	if os.Getenv("KEEP") == "" { defer t.remove() }
+	if os.Getenv("KEEP") == "" {
+		defer t.remove()
+	}
 	made, err := make(t)
 	if err != nil {
 		return "", err

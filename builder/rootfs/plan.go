@@ -53,6 +53,11 @@ func newPlan(below *view, pkgs []stored) (*plan, error) {
 			}
 		}
 	}
+	for _, dir := range databaseDirs() {
+		if err := p.ensure(dir); err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
 }
 
@@ -293,4 +298,16 @@ func replaces(a, b stanza) bool {
 		}
 	}
 	return false
+}
+
+// checkKeys refuses packages that ship a private key, but for the known ones
+// that nothing uses.
+func (p *plan) checkKeys() error {
+	for _, name := range sortedKeys(p.nodes) {
+		n := p.nodes[name]
+		if n.entry.Key && !keyAllowed("/"+name) {
+			return fmt.Errorf("package %s: %w", p.pkgs[n.pkg].deb.Name, secretAt(name, "holds a private key"))
+		}
+	}
+	return nil
 }

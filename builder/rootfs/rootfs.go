@@ -25,13 +25,13 @@ type Layer struct {
 
 // Inputs is what all work of this package needs.
 type Inputs struct {
-	Cache    string                                                   // directory of the store, the layers and temporary files; one file system
+	Cache    string                                                    // directory of the store, the layers and temporary files; one file system
 	XZ       func(ctx context.Context, r io.Reader, w io.Writer) error // decodes concatenated .xz streams, called by Jobs goroutines at once; nil is the Go decoder, which is half as fast
-	Epoch    time.Time                                                // no file is younger, all directories are as old; whole seconds
-	Jobs     int                                                      // how many things at once; 0 is the number of CPUs
-	Log      io.Writer                                                // what dpkg and the scripts say; nil is nowhere
-	Progress func(stage string, done, total int64)                    // called from several goroutines; nil is nobody
-	Pinned   []byte                                                   // users and groups with fixed numbers, as sysusers.d(5) text
+	Epoch    time.Time                                                 // no file is younger, all directories are as old; whole seconds
+	Jobs     int                                                       // how many things at once; 0 is the number of CPUs
+	Log      io.Writer                                                 // what dpkg and the scripts say; nil is nowhere
+	Progress func(stage string, done, total int64)                     // called from several goroutines; nil is nobody
+	Pinned   []byte                                                    // users and groups with fixed numbers, as sysusers.d(5) text
 }
 
 func (in Inputs) jobs() int {

@@ -123,7 +123,7 @@ func (s *staged) write(e *entry, r io.Reader) error {
 	s.files++
 	e.File = s.files
 	path := filepath.Join(s.dir, strconv.Itoa(e.File))
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: path, Err: err}
 	}
@@ -144,6 +144,7 @@ func (s *staged) write(e *entry, r io.Reader) error {
 // for 60 000 files.
 func (s *staged) copy(fd int, e *entry, r io.Reader) error {
 	var sum hash.Hash
+	var marker keyMarker
 	if s.hash == nil || s.hash["/"+e.Path] {
 		sum = md5.New()
 	}
@@ -155,6 +156,7 @@ func (s *staged) copy(fd int, e *entry, r io.Reader) error {
 		if sum != nil {
 			sum.Write(s.buf[:n])
 		}
+		marker.write(s.buf[:n])
 		for b := s.buf[:n]; len(b) > 0; {
 			w, err := unix.Write(fd, b)
 			if err != nil && !errors.Is(err, unix.EINTR) {
@@ -167,6 +169,14 @@ func (s *staged) copy(fd int, e *entry, r io.Reader) error {
 	if sum != nil {
 		e.MD5 = hex.EncodeToString(sum.Sum(nil))
 	}
+	if !marker.found || e.Size > maxKeyFile {
+		return nil
+	}
+	body := make([]byte, e.Size)
+	if _, err := unix.Pread(fd, body, 0); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	e.Key = holdsKey(body)
 	return nil
 }
 

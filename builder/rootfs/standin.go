@@ -8,52 +8,65 @@ import (
 	"trivet/builder/host"
 )
 
-// standIns are the programs that do nothing while packages are configured, and
-// why. Each is covered by a bind mount in the sandbox where the tree has it, so
-// that nothing of it stays in the image.
-func standIns() []struct{ path, reason string } {
-	return []struct{ path, reason string }{
-		{"usr/sbin/invoke-rc.d", "starts daemons; with it out of the way no policy-rc.d is needed"},
-		{"usr/sbin/start-stop-daemon", "starts daemons"},
-		{"usr/sbin/update-rc.d", "services ship disabled; presets decide"},
-		{"usr/bin/deb-systemd-helper", "services ship disabled; presets decide"},
-		{"usr/bin/deb-systemd-invoke", "starts daemons"},
-		{"usr/bin/py3compile", "byte code is made once, in parallel and the same every time"},
-		{"usr/bin/py3clean", "there is nothing to clean in a new tree"},
-		{"usr/sbin/update-initramfs", "the initrd is trivet's own"},
-		{"usr/bin/mandb", "there are no manual pages"},
-		{"usr/bin/ssh-keygen", "host keys are made on the machine"},
-		{"usr/sbin/make-ssl-cert", "certificates are made on the machine"},
-		{"usr/bin/mariadb-install-db", "databases are made on the machine"},
+// A standIn is a program that is covered by another while packages are
+// configured, with a bind mount in the sandbox where the tree has it, so that
+// nothing of it stays in the image.
+type standIn struct {
+	path   string
+	with   string // file of the folder inside
+	reason string
+}
+
+// standIns are the programs that do nothing while an image is built.
+func standIns() []standIn {
+	return []standIn{
+		{"usr/sbin/invoke-rc.d", nothing, "starts daemons; with it out of the way no policy-rc.d is needed"},
+		{"usr/sbin/start-stop-daemon", nothing, "starts daemons"},
+		{"usr/sbin/update-rc.d", nothing, "services ship disabled; presets decide"},
+		{"usr/bin/deb-systemd-helper", nothing, "services ship disabled; presets decide"},
+		{"usr/bin/deb-systemd-invoke", nothing, "starts daemons"},
+		{"usr/bin/py3compile", nothing, "byte code is made once, in parallel and the same every time"},
+		{"usr/bin/py3clean", nothing, "there is nothing to clean in a new tree"},
+		{"usr/sbin/depmod", nothing, "runs beside dpkg and not in its way"},
+		{"usr/sbin/update-initramfs", nothing, "the initrd is trivet's own"},
+		{"usr/bin/fc-cache", nothing, "font caches are made when they are missing"},
+		{"usr/bin/mandb", nothing, "there are no manual pages"},
+		{"usr/bin/ssh-keygen", nothing, "host keys are made on the machine"},
+		{"usr/sbin/make-ssl-cert", nothing, "certificates are made on the machine"},
+		{"usr/bin/mariadb-install-db", nothing, "databases are made on the machine"},
+		{"etc/hosts", "hosts", "scripts that ask for the host's full name must get an answer"},
 	}
 }
 
-// standIns are the bind mounts of the table for the tree v.
-func (b *build) standIns(v *view) ([]host.Mount, error) {
-	var mounts []host.Mount
-	cover := func(name, with string) error {
-		n, err := v.follow(name)
-		if err != nil || n.kind != kindFile {
-			return err
-		}
-		mounts = append(mounts, host.Mount{Target: "/" + name, Layers: []string{filepath.Join(b.path("tools"), with)}})
-		return nil
-	}
-	for _, s := range standIns() {
-		if err := cover(s.path, "nothing.sh"); err != nil {
-			return nil, err
-		}
+const nothing = "nothing.sh"
+
+// whileConfiguring are the stand-ins for dpkg's run on the tree v: besides the
+// table, the commands that run late, and the compiler that python3.N-minimal's
+// postinst uses on the standard library.
+func whileConfiguring(v *view) ([]standIn, error) {
+	list := standIns()
+	for _, c := range lateCommands() {
+		list = append(list, standIn{c.path, "later.sh", c.reason})
 	}
 	libs, err := v.list("usr/lib")
-	if err != nil {
-		return nil, err
-	}
 	for _, lib := range libs {
-		// python3.N-minimal's postinst compiles the standard library itself.
 		if strings.HasPrefix(lib, "python3.") {
-			if err := cover(path.Join("usr/lib", lib, "py_compile.py"), "py_compile.py"); err != nil {
-				return nil, err
-			}
+			list = append(list, standIn{path.Join("usr/lib", lib, "py_compile.py"), "py_compile.py", "as py3compile"})
+		}
+	}
+	return list, err
+}
+
+// covers are the bind mounts for the stand-ins of programs that v has.
+func (b *build) covers(v *view, list []standIn) ([]host.Mount, error) {
+	var mounts []host.Mount
+	for _, s := range list {
+		n, err := v.follow(s.path)
+		if err != nil {
+			return nil, err
+		}
+		if n.kind == kindFile {
+			mounts = append(mounts, host.Mount{Target: "/" + s.path, Layers: []string{filepath.Join(b.path("tools"), s.with)}})
 		}
 	}
 	return mounts, nil

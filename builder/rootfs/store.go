@@ -11,7 +11,7 @@ import (
 
 // storeVersion is part of every store path. It changes with the format, with
 // the table of excluded paths and with what readEntries accepts.
-const storeVersion = "1"
+const storeVersion = "2"
 
 // A stored package is one .deb, decompressed once and kept by its digest:
 //

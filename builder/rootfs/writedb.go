@@ -50,12 +50,12 @@ func linkOrCopy(from, to string, c controlMeta) error {
 // packages: file lists, sums, interests in triggers, activated triggers and
 // the status `install ok unpacked`.
 func (p *plan) writeDB(dir string) error {
-	for _, sub := range []string{infoDir, triggerDir, "etc/dpkg/dpkg.cfg.d"} {
-		if err := scaffold(p.below, sub, dir); err != nil {
-			return err
-		}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
 	}
-	w := dbWriter{dir: dir}
+	defer root.Close()
+	w := dbWriter{root: root}
 	for _, s := range p.pkgs {
 		w.write(infoDir+"/"+infoName(s.stanza)+".list", p.fileList(s))
 		if !s.has("md5sums") {
@@ -68,6 +68,7 @@ func (p *plan) writeDB(dir string) error {
 	if len(p.below.layers) == 0 {
 		w.write(infoDir+"/format", []byte("1\n"))
 		w.write(dpkgDir+"/arch", []byte(p.arch()+"\n"))
+		w.write("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"))
 	}
 	w.write("etc/dpkg/dpkg.cfg.d/trivet", []byte(DpkgConfig()))
 	if err := p.writeTriggers(&w); err != nil {
@@ -79,24 +80,29 @@ func (p *plan) writeDB(dir string) error {
 	return w.err
 }
 
-// A dbWriter writes small files below dir and keeps the first error.
+// databaseDirs are where writeDB writes; the plan makes sure that they are
+// directories and not links to elsewhere.
+func databaseDirs() []string {
+	return []string{infoDir, triggerDir, "etc/dpkg/dpkg.cfg.d"}
+}
+
+// A dbWriter writes small files below root and keeps the first error.
 type dbWriter struct {
-	dir string
-	err error
+	root *os.Root
+	err  error
 }
 
 func (w *dbWriter) write(name string, body []byte) {
 	if w.err != nil {
 		return
 	}
-	to := filepath.Join(w.dir, name)
-	// Never through a name that is there already: it may be a link into the store.
-	if err := os.Remove(to); err != nil && !os.IsNotExist(err) {
+	// Never into a file that is there already: it may be a link into the store.
+	if err := w.root.Remove(name); err != nil && !os.IsNotExist(err) {
 		w.err = err
 		return
 	}
-	if w.err = os.WriteFile(to, body, 0o644); w.err == nil {
-		w.err = os.Chmod(to, 0o644)
+	if w.err = w.root.WriteFile(name, body, 0o644); w.err == nil {
+		w.err = w.root.Chmod(name, 0o644)
 	}
 }
 

@@ -126,7 +126,7 @@ func (w *sqWriter) id(v uint32) uint16 {
 	if i, ok := w.idIndex[v]; ok {
 		return i
 	}
-	if len(w.ids) > math.MaxUint16 {
+	if len(w.ids) >= math.MaxUint16 {
 		w.err = fmt.Errorf("write squashfs: more than %d different owners", len(w.ids))
 		return 0
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
+	"strings"
 )
 
 // RecordPath is where the record lies on a node.
@@ -25,7 +27,7 @@ type Record struct {
 	VarFsck      string             `json:"var_fsck"`   // clean, mended, skipped, did not run, errors left (…)
 	FirstBoot    bool               `json:"first_boot"` // the machine got its id in this boot
 	Modules      []string           `json:"modules"`    // in the order of loading
-	Seconds      map[string]float64 `json:"seconds"`    // of each step; total is from the start of /init
+	Seconds      map[string]float64 `json:"seconds"`    // of each step; total from the start of /init, kernel before it
 }
 
 // writeRecord leaves the record in /run, which moves to the new root.
@@ -33,6 +35,7 @@ func (b *Boot) writeRecord(context.Context) (string, error) {
 	b.record.Modules = b.modules.loaded
 	total := b.Now().Sub(b.began).Seconds()
 	b.record.Seconds["total"] = round(total)
+	b.record.Seconds["kernel"] = round(uptime(b.at("proc/uptime")) - total)
 	text, err := json.MarshalIndent(b.record, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("write the boot record: %w", err)
@@ -41,6 +44,14 @@ func (b *Boot) writeRecord(context.Context) (string, error) {
 		return "", fmt.Errorf("write the boot record: %w", err)
 	}
 	return fmt.Sprintf("systemd takes over after %.2f s in the initrd", total), nil
+}
+
+// uptime reads the seconds since the kernel's start, the first word of /proc/uptime.
+func uptime(path string) float64 {
+	text, _ := readLimited(path, 256)
+	first, _, _ := strings.Cut(string(text), " ")
+	seconds, _ := strconv.ParseFloat(first, 64)
+	return seconds
 }
 
 // round keeps milliseconds.

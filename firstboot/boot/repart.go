@@ -54,8 +54,9 @@ func (b *Boot) runRepart(ctx context.Context) error {
 	if err := b.need("loop"); err != nil {
 		return err
 	}
+	// Discarding a whole disk can take minutes on some; fstrim.timer does it later.
 	output, code, err := b.program(ctx, "repart", repartTime, repart,
-		"--dry-run=no", "--no-pager", "--definitions="+repartDefinitions, "/dev/"+b.disk.Name)
+		"--dry-run=no", "--discard=no", "--no-pager", "--definitions="+repartDefinitions, "/dev/"+b.disk.Name)
 	if err != nil {
 		return fmt.Errorf("run systemd-repart on %s: %w:\n%s", b.disk.Name, err, told(output))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +38,8 @@ func (b *Boot) openVerity(context.Context) (string, error) {
 	if err != nil {
 		return "", advise(fmt.Errorf("open dm-verity: %w", err), rebuild)
 	}
+	// udev would link it; the one in the root finds the device made and leaves it alone.
+	_ = os.Symlink(".."+strings.TrimPrefix(b.record.MappedDevice, "/dev"), b.at("dev/mapper/root"))
 	return fmt.Sprintf("%s is open: %s, each block checked as it is read; one that is not as it was sealed stops the machine",
 		b.record.MappedDevice, sizeText(int64(super.Blocks)*verityBlock)), nil
 }

@@ -26,7 +26,9 @@ func RunIn(ctx context.Context, root string, limit time.Duration, args ...string
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
+	if err = cmd.Run(); err == nil {
+		return string(out.data), 0, nil
+	}
 	var exit *exec.ExitError
 	if limited.Err() == nil && errors.As(err, &exit) && exit.Exited() {
 		return string(out.data), exit.ExitCode(), nil

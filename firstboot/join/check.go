@@ -17,6 +17,12 @@ import (
 // checkTimeout bounds one look at a service.
 const checkTimeout = 5 * time.Second
 
+// A Down is a unit that does not run: a fact, where a probe that got no answer
+// may have been unlucky.
+type Down struct{ Unit, State string }
+
+func (d Down) Error() string { return d.Unit + " is " + d.State }
+
 // Check returns nil if the check passes, else what is wrong.
 func Check(ctx context.Context, env Env, c roles.Check) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -26,7 +32,7 @@ func Check(ctx context.Context, env Env, c roles.Check) error {
 	case c.Unit != "":
 		state, err := host.UnitState(ctx, env.Host, c.Unit)
 		if err == nil && state != "active" {
-			err = fmt.Errorf("%s is %s", c.Unit, state)
+			err = Down{c.Unit, state}
 		}
 		return err
 	case c.HTTP != "":

@@ -53,15 +53,23 @@ type checker struct {
 	prefix string
 }
 
+// fail notes a problem. What is wrong in its form already is not judged further.
 func (c *checker) fail(key, format string, args ...any) {
-	c.doc.problem(join(c.prefix, key), format, args...)
+	if path := join(c.prefix, key); !c.doc.marked(path) {
+		c.doc.problem(path, format, args...)
+	}
+}
+
+// missing notes a key that must be there.
+func (c *checker) missing(key, hint string) {
+	c.doc.problem(c.prefix, "the key %s is missing%s", key, hint)
 }
 
 // word checks the form of a value that must be there.
 func (c *checker) word(key, value string, f form) {
 	switch {
 	case value == "" && !c.doc.has(join(c.prefix, key)):
-		c.fail("", "the key %s is missing", key)
+		c.missing(key, "")
 	case !f.re.MatchString(value):
 		c.fail(key, "%q does not fit: %s", value, f.says)
 	}
@@ -97,7 +105,7 @@ func (c *checker) config(f descriptionFile) Config {
 func (c *checker) addressWithNetwork(key, s string) netip.Prefix {
 	if s == "" {
 		if !c.doc.has(join(c.prefix, key)) {
-			c.fail("", "the key %s is missing; give an address with its prefix length, such as 192.0.2.10/24", key)
+			c.missing(key, "; give an address with its prefix length, such as 192.0.2.10/24")
 		}
 		return netip.Prefix{}
 	}
@@ -134,7 +142,9 @@ func (c *checker) size(key, given string, standard, least, most Size) Size {
 func (c *checker) controllers(files []memberFile) []Member {
 	switch n := len(files); n {
 	case 0:
-		c.fail("controllers", "name the cloud's controllers: 1 for a lab, 3 or 5")
+		if !c.doc.marked(join(c.prefix, "controllers")) {
+			c.missing("controllers", "; name the cloud's controllers: 1 for a lab, 3 or 5")
+		}
 	case 1, 3, 5:
 	case 2, 4:
 		c.fail("controllers", "%d controllers: an even number survives no more losses than %d would, and a split in halves stops it; use 1, 3 or 5", n, n-1)
@@ -149,7 +159,7 @@ func (c *checker) controllers(files []memberFile) []Member {
 		a, err := parseAddress(f.Address)
 		switch {
 		case f.Address == "":
-			c.fail(key, "the controller has no address")
+			c.doc.problem(join(c.prefix, key), "the controller has no address")
 		case err != nil:
 			c.fail(key+".address", "%v", err)
 		}

@@ -129,7 +129,9 @@ type networkChecker struct {
 }
 
 func (c *networkChecker) fail(key, format string, args ...any) {
-	c.doc.problem(join(c.prefix, key), format, args...)
+	if path := join(c.prefix, key); !c.doc.marked(path) {
+		c.doc.problem(path, format, args...)
+	}
 }
 
 // only makes the one problem that hides all others.

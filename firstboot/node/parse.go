@@ -89,6 +89,10 @@ func Parse(file string, data []byte, meta string) (*Description, error) {
 	if doc.body == nil {
 		return nil, Problems{{file, 1, 1, "the description is empty; give at least cluster, name, role, vip, address and controllers"}}
 	}
+	if !doc.isMapping() {
+		line, column := position(doc.body)
+		return nil, Problems{{file, line, column, "this must be a mapping: keys with a colon and their values"}}
+	}
 	d := &Description{doc: doc}
 	var f descriptionFile
 	if form == CloudConfig {
@@ -140,7 +144,6 @@ func (d *Description) cloudConfig(f *descriptionFile) error {
 	var hostname string
 	var keys []string
 	found := false
-	d.doc.at[""] = [2]int{1, 1}
 	d.doc.eachPair("", d.doc.body, func(key, below string, value ast.Node) {
 		switch key {
 		case "trivet":

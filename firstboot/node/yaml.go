@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,14 +45,14 @@ func parseYAML(file string, data []byte, limit int) (*document, error) {
 	if err != nil {
 		return nil, syntaxProblem(file, data, err)
 	}
-	d := &document{file: file, at: map[string][2]int{}}
+	d := &document{file: file, at: map[string][2]int{"": {1, 1}}}
 	for i, doc := range tree.Docs {
 		if doc.Body == nil {
 			continue
 		}
 		if i > 0 && d.body != nil {
-			line, column := position(doc.Body)
-			return nil, Problems{{file, line, column, "a second YAML document begins; keep one"}}
+			line, _ := position(doc.Body)
+			return nil, Problems{{file, line, 1, "a second YAML document begins; keep one"}}
 		}
 		d.body = doc.Body
 	}
@@ -153,6 +154,21 @@ func (d *document) problem(path, format string, args ...any) {
 		}
 		path = path[:cut]
 	}
+}
+
+// marked answers whether the value at path already has a problem.
+func (d *document) marked(path string) bool {
+	at, ok := d.at[path]
+	return ok && slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Line == at[0] && p.Column == at[1] })
+}
+
+// isMapping answers whether the document is keys and values at all.
+func (d *document) isMapping() bool {
+	switch d.body.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return true
+	}
+	return false
 }
 
 // has answers whether the file has a value at path.

@@ -28,17 +28,16 @@ const grace = 30 * time.Second
 // Options describe a cluster. The zero value of a field means what its comment
 // says.
 type Options struct {
-	Images string  // the directory that holds ROLE.raw, as trivet build --out made it
-	Accel  Accel   // how guests run; zero probes it with a kernel of Images
-	Scale  float64 // factor on every time bound; 0 takes Accel's own
-	Logs   string  // where a failed test leaves its logs; "" is trivet-qemu-tests in the temporary directory
+	Images   string   // the directory that holds ROLE.raw, as trivet build --out made it
+	Accel    Accel    // how guests run; zero probes it with a kernel of Images
+	Firmware Firmware // zero takes the first that is found
+	Logs     string   // where a failed test leaves its logs; "" is trivet-qemu-tests in the temporary directory
 }
 
 // A Cluster is a set of machines that live as long as their test.
 type Cluster struct {
 	t     testing.TB
 	o     Options
-	fw    Firmware
 	dir   string
 	ctx   context.Context
 	key   ssh.Signer
@@ -49,9 +48,11 @@ type Cluster struct {
 // firmware is missing: a test that only wants to skip asks Requirements first.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	fw, err := FindFirmware()
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	if o.Firmware.Code == "" {
+		if o.Firmware, err = FindFirmware(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if o.Images, err = filepath.Abs(o.Images); err != nil {
 		t.Fatal(err)
@@ -70,18 +71,15 @@ func New(t testing.TB, o Options) *Cluster {
 		cancel()
 		t.Fatal(err)
 	}
-	c := &Cluster{t: t, o: o, fw: fw, dir: dir, ctx: ctx}
+	c := &Cluster{t: t, o: o, dir: dir, ctx: ctx}
 	t.Cleanup(func() { c.close(); cancel() })
 	if c.key, err = newKey(); err != nil {
 		t.Fatal(err)
 	}
 	if c.o.Accel.Name == "" {
-		if c.o.Accel, err = Probe(ctx, fw, o.Images); err != nil {
+		if c.o.Accel, err = Probe(ctx, o.Firmware, o.Images); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if c.o.Scale == 0 {
-		c.o.Scale = c.o.Accel.Scale
 	}
 	return c
 }
@@ -89,7 +87,7 @@ func New(t testing.TB, o Options) *Cluster {
 // Bound stretches d, a time that suffices under KVM on an idle machine, to what
 // the accelerator in use needs.
 func (c *Cluster) Bound(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * c.o.Scale)
+	return time.Duration(float64(d) * c.o.Accel.Scale)
 }
 
 // close ends every machine, keeps the logs of a failed test, and removes the rest.

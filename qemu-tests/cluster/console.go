@@ -27,7 +27,7 @@ func troubles() []Trouble {
 		{"out of memory", regexp.MustCompile(`Out of memory: Killed process|oom-kill:`)},
 		{"crash of a program", regexp.MustCompile(`\bsegfault at [0-9a-f]+ ip|traps: .* (trap invalid opcode|general protection)`)},
 		{"emergency mode", regexp.MustCompile(`You are in (emergency|rescue) mode|Freezing execution|Entering emergency mode`)},
-		{"a step of the boot", regexp.MustCompile(`^\s*(\[[ 0-9.]+\]\s*)?trivet: [a-z-]+ failed: `)},
+		{"a step of the boot", regexp.MustCompile(`^\s*(\[[ 0-9.]+\]\s*)?trivet(:|-init) [a-z-]+ failed: `)},
 		{"Go panic", regexp.MustCompile(`^(panic: |fatal error: |goroutine \d+ \[running\]:)`)},
 	}
 }

@@ -76,7 +76,7 @@ type Node struct {
 	lines   []string      // the console of this boot
 	trouble []string      // of all boots
 	resets  int           // by the guest itself, since Start
-	said    int           // records since Start
+	said    []Record      // since Start
 }
 
 // AddNode makes the disks of a machine of a role; Start turns it on.
@@ -92,7 +92,7 @@ func (c *Cluster) AddNode(role string, o NodeOptions) *Node {
 	}
 	n := &Node{c: c, name: o.Name, role: role, dir: filepath.Join(c.dir, o.Name), o: o, changed: make(chan struct{})}
 	n.machine = machine{
-		name: o.Name, accel: c.o.Accel, code: c.fw.Code, vars: filepath.Join(n.dir, "vars.fd"),
+		name: o.Name, accel: c.o.Accel, code: c.o.Firmware.Code, vars: filepath.Join(n.dir, "vars.fd"),
 		disk: filepath.Join(n.dir, "disk"), diskFormat: "qcow2", bus: o.Bus, sector: o.Sector,
 		memory: o.Memory, cpus: o.CPUs, serial: o.Serial,
 		forward: append([]Forward{{Port: sshPort}}, o.Forward...),
@@ -109,7 +109,7 @@ func (n *Node) makeDisks() error {
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return err
 	}
-	if err := copyFile(n.c.fw.Vars, n.machine.vars); err != nil {
+	if err := copyFile(n.c.o.Firmware.Vars, n.machine.vars); err != nil {
 		return err
 	}
 	if len(n.o.Flip) > 0 {
@@ -137,6 +137,14 @@ func (n *Node) makeDisks() error {
 // Name returns the machine's name, which is not always its host name.
 func (n *Node) Name() string { return n.name }
 
+// PID is the process of the running machine, 0 when it is off.
+func (n *Node) PID() int {
+	if n.run == nil {
+		return 0
+	}
+	return n.run.pid
+}
+
 // Disk returns the boot disk's path and format, to be read while the machine
 // is off.
 func (n *Node) Disk() (path, format string) { return n.machine.disk, n.machine.diskFormat }
@@ -161,7 +169,7 @@ func (n *Node) Start() {
 	}
 	n.newBoot()
 	n.mu.Lock()
-	n.resets, n.said = 0, 0
+	n.resets, n.said = 0, nil
 	n.mu.Unlock()
 	if st, err := os.Stat(n.machine.console); err == nil {
 		n.offset = st.Size()

@@ -59,7 +59,7 @@ func (n *Node) onRecord(r Record, err error) {
 		n.trouble = append(n.trouble, err.Error())
 	} else {
 		n.seen = append(n.seen, r)
-		n.said++
+		n.said = append(n.said, r)
 		if f, err := os.OpenFile(filepath.Join(n.dir, recordsLog), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err == nil {
 			_ = json.NewEncoder(f).Encode(r) // a log for humans: nothing rests on it
 			f.Close()
@@ -140,11 +140,11 @@ func (n *Node) Console() []string {
 	return slices.Clone(n.lines)
 }
 
-// Said is how many records came since Start, over all resets.
-func (n *Node) Said() int {
+// Said returns the records that came since Start, over all resets.
+func (n *Node) Said() []Record {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.said
+	return slices.Clone(n.said)
 }
 
 // Log returns all of the console since Start, over all resets, as it came.
