@@ -242,7 +242,7 @@ func (b *build) publish(ctx context.Context, role roles.Role, lock apt.Lock, key
 	}
 	return publish.Write(ctx, publish.Inputs{
 		Out: b.in.Out, Base: b.base(role), Raw: raw, Tool: t.run, Jobs: b.in.Jobs, Manifest: m,
-		Parts: map[string]string{".efi": uki, ".vmlinuz": k.image, ".initrd": k.initrd, ".root": s.root, ".verity": s.tree},
+		Parts: map[string]string{".efi": uki, ".vmlinuz": k.image, ".initrd": k.initrd, ".root": s.root, ".root.verity": s.tree},
 		Texts: map[string]string{".lock": lock.String()},
 	})
 }

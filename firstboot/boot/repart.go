@@ -50,9 +50,12 @@ func (b *Boot) runRepart(ctx context.Context) error {
 	if err != nil || len(found) == 0 {
 		return advise(fmt.Errorf("find the definitions of partitions: the root has none in %s", repartDefinitions), rebuild)
 	}
-	// mkfs is given a loop device over the free space.
-	if err := b.need("loop"); err != nil {
-		return err
+	// mke2fs leaves the zeroing of inode tables, 16 GiB for each TiB, to the kernel
+	// only if that knows ext4; and it is given a loop device over the free space.
+	for _, name := range []string{"ext4", "loop"} {
+		if err := b.need(name); err != nil {
+			return err
+		}
 	}
 	// Discarding a whole disk can take minutes on some; fstrim.timer does it later.
 	output, code, err := b.program(ctx, "repart", repartTime, repart,

@@ -139,17 +139,18 @@ func TestProblems(t *testing.T) {
 
 func TestForms(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                 "f:1:1: the file is empty",
-		"\n":                               "f:1:1: the file is empty",
-		"#trivet/v1\n":                     "f:1:1: the description is empty",
-		"#!/bin/sh\n":                      "f:1:1: scripts are not run",
-		"Content-Type: multipart/mixed\n":  "f:1:1: MIME messages are not read",
-		"\x1f\x8b\x08":                     "f:1:1: the file is compressed",
-		"#trivet/v1\na: \x00\n":            "f:2:4: there is a zero byte",
-		"#trivet/v1\na: b\n---\nc: d\n":    "f:4:1: a second YAML document begins; keep one",
-		"#trivet/v1\n- a\n":                "f:2:1: this must be a mapping",
-		"#trivet/v1\na: [" + nest("[", 70): "f:2:68: more than 64 brackets within brackets",
-		"#trivet/v1\n" + nest("a", 1<<20):  "f: the file has",
+		"":                                      "f:1:1: the file is empty",
+		"\n":                                    "f:1:1: the file is empty",
+		"#trivet/v1\n":                          "f:1:1: the description is empty",
+		"#!/bin/sh\n":                           "f:1:1: scripts are not run",
+		"Content-Type: multipart/mixed\n":       "f:1:1: MIME messages are not read",
+		"\x1f\x8b\x08":                          "f:1:1: the file is compressed",
+		"#trivet/v1\na: \x00\n":                 "f:2:4: there is a zero byte",
+		"#trivet/v1\na: b\n---\nc: d\n":         "f:4:1: a second YAML document begins; keep one",
+		"#trivet/v1\n- a\n":                     "f:2:1: this must be a mapping",
+		"#trivet/v1\na: [" + nest("[", 70):      "f:2:68: more than 64 brackets within brackets",
+		"#trivet/v1\n" + nest("a", 1<<20):       "f: the file has",
+		"#trivet/v1\n" + nest("a: b\n", 10_001): "f:10002:2: more than 10000 colons",
 	} {
 		_, err := Parse("f", []byte(text), "")
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -209,10 +210,10 @@ func TestSecretsStayHidden(t *testing.T) {
 
 func TestMetaData(t *testing.T) {
 	for text, want := range map[string][2]string{
-		"":                                  {"", ""},
-		"{}":                                {"", ""},
-		"instance-id: i-1\n":                {"i-1", ""},
-		"instance-id: 17\n":                 {"17", ""},
+		"":                                   {"", ""},
+		"{}":                                 {"", ""},
+		"instance-id: i-1\n":                 {"i-1", ""},
+		"instance-id: 17\n":                  {"17", ""},
 		"{\"instance-id\": \"iid-local01\"}": {"iid-local01", ""},
 		"local-hostname: ctl1\ninstance-id: i\nnetwork-interfaces: |\n  auto lo\n": {"i", "ctl1"},
 	} {

@@ -24,6 +24,7 @@ const (
 	maxIndent      = 200       // columns before the first word of a line
 	maxNodes       = 20_000    // values, keys included
 	maxLine        = 128 << 10 // bytes
+	maxColons      = 10_000    // each may make a key, and the parser compares every key with every other
 )
 
 // A document is one YAML file as its tree, and what was found wrong in it.
@@ -75,7 +76,7 @@ func checkShape(file string, data []byte, limit int) error {
 	if len(data) > limit {
 		return Problems{{file, 0, 0, fmt.Sprintf("the file has %d bytes, more than %d", len(data), limit)}}
 	}
-	line, depth := 0, 0
+	line, depth, colons := 0, 0, 0
 	for text := range bytes.Lines(data) {
 		line++
 		if len(text) > maxLine {
@@ -90,8 +91,13 @@ func checkShape(file string, data []byte, limit int) error {
 				depth++
 			case ']', '}':
 				depth = max(0, depth-1)
+			case ':':
+				colons++
 			case 0:
 				return Problems{{file, line, column + 1, "there is a zero byte; this is not text"}}
+			}
+			if colons > maxColons {
+				return Problems{{file, line, column + 1, fmt.Sprintf("more than %d colons, and so more keys than any node needs", maxColons)}}
 			}
 			if depth > maxNest {
 				return Problems{{file, line, column + 1, fmt.Sprintf("more than %d brackets within brackets", maxNest)}}

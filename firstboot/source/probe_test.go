@@ -1,0 +1,87 @@
+package source
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// TestProbe looks at the images that the usual tools make.
+func TestProbe(t *testing.T) {
+	mkfs, err := exec.LookPath("mkfs.vfat")
+	if err != nil {
+		t.Skip("mkfs.vfat (Debian's dosfstools) is not installed")
+	}
+	for _, c := range []struct {
+		args []string
+		size int64
+		want Label
+	}{
+		{[]string{"-F", "12", "-n", "CIDATA"}, 1 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
+		{[]string{"-F", "16", "-n", "CIDATA"}, 16 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
+		{[]string{"-F", "32", "-n", "CIDATA"}, 40 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
+		{[]string{"-F", "32", "-S", "4096", "-n", "CIDATA"}, 300 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
+		{nil, 16 << 20, Label{"vfat", "", ""}},
+	} {
+		path := filepath.Join(t.TempDir(), "img")
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, c.size); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(mkfs, append(c.args, path)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := Probe(f)
+		f.Close()
+		if !ok || got != c.want {
+			t.Errorf("%v: %+v %t, want %+v", c.args, got, ok, c.want)
+		}
+	}
+}
+
+func TestProbeOther(t *testing.T) {
+	mbr := make([]byte, 64<<10)
+	mbr[510], mbr[511] = 0x55, 0xaa
+	for name, data := range map[string][]byte{"nothing": nil, "zeros": make([]byte, 64<<10), "a partition table": mbr, "short": {1, 2}} {
+		if l, ok := Probe(bytes.NewReader(data)); ok {
+			t.Errorf("%s: %+v", name, l)
+		}
+	}
+}
+
+func FuzzProbe(f *testing.F) {
+	fat := make([]byte, 4096)
+	copy(fat[54:], "FAT16   ")
+	copy(fat[43:], "CIDATA     ")
+	fat[12], fat[13], fat[14], fat[16], fat[17], fat[22] = 2, 1, 1, 2, 16, 1
+	fat[510], fat[511] = 0x55, 0xaa
+	f.Add(fat)
+	iso := make([]byte, 34<<10)
+	copy(iso[32768:], "\x01CD001")
+	copy(iso[32808:], "cidata")
+	f.Add(iso)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if l, ok := Probe(bytes.NewReader(data)); ok && len(l.Name) > 96 {
+			t.Errorf("a label of %d bytes", len(l.Name))
+		}
+	})
+}
+
+func FuzzParseSerial(f *testing.F) {
+	f.Add("ds=nocloud;s=http://192.0.2.1/")
+	f.Fuzz(func(_ *testing.T, text string) {
+		if from, ok := parseSerial(text); ok {
+			if u, err := seedURL(from); err == nil {
+				_ = fileURL(u, "user-data")
+			}
+		}
+	})
+}
