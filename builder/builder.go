@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"trivet/builder/apt"
-	"trivet/builder/finish"
 	"trivet/builder/host"
 	"trivet/builder/overlay"
 	"trivet/builder/publish"
@@ -55,9 +54,7 @@ type Stage struct {
 // Funcs are the functions that run inside a sandbox; a program that calls
 // Build hands them to host.Main first.
 func Funcs() map[string]host.Func {
-	funcs := finish.Funcs()
-	funcs[nothingFunc] = func(context.Context, io.Reader, io.Writer) error { return nil }
-	return funcs
+	return map[string]host.Func{nothingFunc: func(context.Context, io.Reader, io.Writer) error { return nil }}
 }
 
 // nothingFunc is what doctor runs to see whether a sandbox works.

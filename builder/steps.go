@@ -7,13 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"trivet/builder/apt"
 	"trivet/builder/disk"
-	"trivet/builder/finish"
 	"trivet/builder/overlay"
 	"trivet/builder/rootfs"
 	"trivet/roles"
@@ -234,14 +235,39 @@ func (b *build) layers(ctx context.Context, lock apt.Lock, paths map[string]stri
 // finish lays the overlays and everything else that makes the tree an image.
 func (b *build) finish(ctx context.Context, role roles.Role, lock apt.Lock, files overlay.Tree, layers []string) ([]string, error) {
 	defer b.clock.stage("overlays and scrub")()
-	dir, err := finish.Root(ctx, finish.Inputs{
-		Cache: b.in.Cache, Below: layers, Digest: files.Digest(), Epoch: b.epoch, Log: b.in.Log, OSRelease: imageID(role, lock),
-		Lay: func(upper string) error { return files.Lay(upper, layers, b.epoch) },
-	})
+	lay := func(upper string) error {
+		if err := files.Lay(upper, layers, b.epoch); err != nil {
+			return err
+		}
+		return osRelease(layers, upper, imageID(role, lock))
+	}
+	// The version of the image, which os-release names, is a date of the lock,
+	// and so is every layer's epoch: the digest of the files says it all.
+	dir, err := rootfs.Finish(ctx, b.rootfs(nil), layers, lay, rootfs.FinishOptions{Digest: digest(files.Digest(), role.Name, imageVersion(b.epoch))})
 	if err != nil {
 		return nil, err
 	}
 	return append(append([]string{}, layers...), dir), nil
+}
+
+// osRelease adds the image's own lines to the distribution's os-release(5).
+func osRelease(layers []string, upper string, lines map[string]string) error {
+	const name = "usr/lib/os-release"
+	from, err := lookUp(layers, name)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("read os-release: %w", err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(lines)) {
+		text = fmt.Appendf(text, "%s=%q\n", key, lines[key])
+	}
+	if err := os.WriteFile(filepath.Join(upper, name), text, 0o644); err != nil {
+		return fmt.Errorf("write os-release: %w", err)
+	}
+	return nil
 }
 
 // imageID is what os-release(5) says of the image.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,17 +50,30 @@ func Assemble(ctx context.Context, tool Tool, l Layout, c Contents, out string) 
 		return fmt.Errorf("make a directory for %s: %w", filepath.Base(out), err)
 	}
 	defer os.RemoveAll(dir)
-	if err := makeESP(ctx, tool, dir, l, a, c, id); err != nil {
-		return fmt.Errorf("make the EFI system partition: %w", err)
-	}
 	parts := []part{
 		{typeESP, id.esp, "ESP", "esp", 0, l.ESP, 0, filepath.Join(dir, espName)},
 		{a.root, id.root, "root-a", "root", 0, l.Root, readOnly, c.Root},
 		{a.verity, id.verity, "verity-a", "verity", 0, l.Verity, readOnly, c.Verity},
 	}
 	raw := filepath.Join(dir, filepath.Base(out))
-	if err := writeDisk(ctx, raw, l.SectorSize, id.disk, parts); err != nil {
-		return fmt.Errorf("write disk image %s: %w", filepath.Base(out), err)
+	// The ESP is made while the root is copied.
+	g, ctx := errgroup.WithContext(ctx)
+	made := make(chan struct{})
+	g.Go(func() error {
+		if err := makeESP(ctx, tool, dir, l, a, c, id); err != nil {
+			return fmt.Errorf("make the EFI system partition: %w", err)
+		}
+		close(made)
+		return nil
+	})
+	g.Go(func() error {
+		if err := writeDisk(ctx, raw, l.SectorSize, id.disk, parts, made); err != nil {
+			return fmt.Errorf("write disk image %s: %w", filepath.Base(out), err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	if err := os.Rename(raw, out); err != nil {
 		return fmt.Errorf("put %s in place: %w", filepath.Base(out), err)
@@ -94,8 +108,9 @@ func fits(l Layout, c Contents) error {
 }
 
 // writeDisk makes the file at path with the partitions one after the other from
-// 1 MiB on, and room for the backup table at the end.
-func writeDisk(ctx context.Context, path string, sector int, guid string, parts []part) (err error) {
+// 1 MiB on, and room for the backup table at the end. The first partition's file
+// is there when made is closed.
+func writeDisk(ctx context.Context, path string, sector int, guid string, parts []part, made <-chan struct{}) (err error) {
 	at := int64(mib)
 	for i := range parts {
 		parts[i].offset = at
@@ -120,7 +135,15 @@ func writeDisk(ctx context.Context, path string, sector int, guid string, parts 
 	if err := table.Write(noSync{f}, total); err != nil {
 		return fmt.Errorf("write the partition table: %w", err)
 	}
-	for _, p := range parts {
+	for i := len(parts) - 1; i >= 0; i-- {
+		p := parts[i]
+		if i == 0 {
+			select {
+			case <-made:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		if err := copySparse(ctx, f, p.offset, p.file); err != nil {
 			return fmt.Errorf("copy %s to partition %s: %w", filepath.Base(p.file), p.label, err)
 		}

@@ -64,7 +64,9 @@ func FuzzGPT(f *testing.F) {
 		f.Fatal(err)
 	}
 	parts := []part{{kind: typeVar, uuid: "00112233-4455-6677-8899-AABBCCDDEEFF", label: "var", size: mib, file: path + ".part"}}
-	if err := writeDisk(f.Context(), path, 512, "00112233-4455-6677-8899-AABBCCDDEEFE", parts); err != nil {
+	made := make(chan struct{})
+	close(made)
+	if err := writeDisk(f.Context(), path, 512, "00112233-4455-6677-8899-AABBCCDDEEFE", parts, made); err != nil {
 		f.Fatal(err)
 	}
 	raw, err := os.ReadFile(path)

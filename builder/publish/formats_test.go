@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,13 @@ func image(t *testing.T, size int64, holes bool, pieces ...piece) string {
 	return path
 }
 
+// noise is n bytes that cannot be compressed.
+func noise(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // never fails
+	return string(b)
+}
+
 type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
@@ -61,6 +69,7 @@ func TestFormatsHoldTheImage(t *testing.T) {
 		"one byte":      {1 << 20, []piece{{1<<20 - 1, "x"}}},
 		"odd end":       {3<<20 + 512, []piece{{3 << 20, "end"}, {70_000, strings.Repeat("abc", 100_000)}}},
 		"far apart":     {big, []piece{{0, "first"}, {513 << 20, "second table"}, {big - 5, "last!"}}},
+		"noise":         {2*chunk + 100_000, []piece{{17, noise(2*chunk - 4096)}, {2*chunk + 5000, noise(90_000)}}},
 		"across chunks": {9 << 20, []piece{{chunk - 3, strings.Repeat("z", 300_000)}, {2*chunk - 1, "y"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

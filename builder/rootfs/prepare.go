@@ -176,7 +176,7 @@ func (w storeWriter) drain(from io.Reader, order <-chan fed) (last *staged, err 
 		if last != nil && f.plain >= 0 {
 			if _, err := buf.Peek(1); err != nil {
 				f.close()
-				return nil, fmt.Errorf("decompress package %s: %w", last.deb.Name, io.ErrUnexpectedEOF)
+				return nil, blame(last.deb, f.deb)
 			}
 			if err := w.keep(last); err != nil {
 				f.close()
@@ -195,6 +195,34 @@ func (w storeWriter) drain(from io.Reader, order <-chan fed) (last *staged, err 
 		}
 	}
 	return last, nil
+}
+
+// blame finds out which of two packages the tool stopped at: it may stop
+// before it gives out the first byte of the second.
+func blame(debs ...Deb) error {
+	for _, d := range debs {
+		f := openFed(d, false)
+		err := f.err
+		if err == nil {
+			err = f.test()
+		}
+		f.close()
+		if err != nil {
+			return fmt.Errorf("unpack package %s %s: %w", d.Name, d.Version, err)
+		}
+	}
+	return fmt.Errorf("unpack package %s: the xz tool stopped", debs[0].Name)
+}
+
+// test decodes the data archive and throws it away.
+func (f fed) test() error {
+	plain, err := decompress(f.parts.dataFormat, bufio.NewReader(f.parts.data))
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	_, err = io.Copy(io.Discard, plain)
+	return err
 }
 
 // stage writes one package into a temporary directory.

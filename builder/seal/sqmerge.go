@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // MergeSquashfs makes one squashfs image of images that PackLayer made of an
@@ -118,9 +120,42 @@ func dropWhiteouts(n *sqNode) {
 	}
 }
 
-// writeMerged writes the image: superblock, the layers' live data, tables.
+// writeMerged writes the image: superblock, the layers' live data, tables. The
+// data are copied while the tables are built.
 func writeMerged(ctx context.Context, f *os.File, layers []*sqLayer, root *sqNode, epoch time.Time) error {
 	frags, end := plan(layers, root)
+	w, err := newSQWriter()
+	if err != nil {
+		return err
+	}
+	defer w.enc.Close()
+	var g errgroup.Group
+	g.Go(func() error { return copyData(ctx, f, layers) })
+	w.prepare(root)
+	w.count++
+	root.number = w.count
+	w.tree(root, w.count+1) // as mksquashfs: the root's parent is one past the last inode
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s := layers[0].img.super
+	s.MkfsTime, s.Flags, s.Root = uint32(epoch.Unix()), sqFlagDedupe, root.ref
+	if err := w.finish(f, end, &s, frags); err != nil {
+		return err
+	}
+	head, err := binary.Append(nil, binary.LittleEndian, &s)
+	if err != nil {
+		return fmt.Errorf("encode the superblock: %w", err)
+	}
+	if _, err := f.WriteAt(head, 0); err != nil {
+		return fmt.Errorf("write the superblock: %w", err)
+	}
+	return nil
+}
+
+// copyData copies the layers' live data to their places, which follow each
+// other, and leaves f at their end.
+func copyData(ctx context.Context, f *os.File, layers []*sqLayer) error {
 	if _, err := f.Seek(sqSuperSize, io.SeekStart); err != nil {
 		return fmt.Errorf("write the merged image: %w", err)
 	}
@@ -136,27 +171,6 @@ func writeMerged(ctx context.Context, f *os.File, layers []*sqLayer, root *sqNod
 				return fmt.Errorf("copy data of %s: %w", filepath.Base(l.file.Name()), err)
 			}
 		}
-	}
-	w, err := newSQWriter()
-	if err != nil {
-		return err
-	}
-	defer w.enc.Close()
-	w.prepare(root)
-	w.count++
-	root.number = w.count
-	w.tree(root, w.count+1) // as mksquashfs: the root's parent is one past the last inode
-	s := layers[0].img.super
-	s.MkfsTime, s.Flags, s.Root = uint32(epoch.Unix()), sqFlagDedupe, root.ref
-	if err := w.finish(f, end, &s, frags); err != nil {
-		return err
-	}
-	head, err := binary.Append(nil, binary.LittleEndian, &s)
-	if err != nil {
-		return fmt.Errorf("encode the superblock: %w", err)
-	}
-	if _, err := f.WriteAt(head, 0); err != nil {
-		return fmt.Errorf("write the superblock: %w", err)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The on-disk format of dm-verity as veritysetup(8) makes it with its default
@@ -52,8 +54,8 @@ type veritySuper struct {
 }
 
 // FormatVerity writes the dm-verity superblock and hash tree of the file data
-// to out. Salt and UUID are derived from the data's SHA-256, so that the same
-// data give the same tree; the bytes are those of `veritysetup format
+// to out. Salt and UUID are derived from the data (seedOf), so that the same data
+// give the same tree; the bytes are those of `veritysetup format
 // --hash=sha256 --data-block-size=4096 --hash-block-size=4096` with that --salt
 // and --uuid. The size of data must be a multiple of 4096 bytes, which it is for
 // every squashfs and erofs image made here.
@@ -79,15 +81,21 @@ func formatVerity(ctx context.Context, data, out string) (Verity, error) {
 	if info.Size()%verityBlock != 0 || blocks == 0 || blocks > verityMaxBlocks {
 		return Verity{}, fmt.Errorf("its size of %d bytes is not a multiple of %d between 1 and %d blocks", info.Size(), verityBlock, verityMaxBlocks)
 	}
-	whole, err := hashAll(ctx, f)
+	seed, err := seedOf(f, info.Size())
 	if err != nil {
 		return Verity{}, err
 	}
-	salt := sha256.Sum256(append([]byte("trivet verity salt "), whole...))
-	id := sha256.Sum256(append([]byte("trivet verity uuid "), whole...))
+	salt := sha256.Sum256(append([]byte("trivet verity salt "), seed...))
+	id := sha256.Sum256(append([]byte("trivet verity uuid "), seed...))
 	uuid := markUUID(id[:16])
-	levels, root, err := verityTree(ctx, f, blocks, salt[:])
-	if err != nil {
+	// The digest of the whole, which cannot be computed in parallel, and the
+	// tree's, which can, keep all cores busy together.
+	var whole, root []byte
+	var levels [][]byte
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { whole, err = hashAll(gctx, io.NewSectionReader(f, 0, info.Size())); return err })
+	g.Go(func() (err error) { levels, root, err = verityTree(gctx, f, blocks, salt[:]); return err })
+	if err := g.Wait(); err != nil {
 		return Verity{}, err
 	}
 	sum := sha256.New()
@@ -106,6 +114,23 @@ func formatVerity(ctx context.Context, data, out string) (Verity, error) {
 		RootHash: hex.EncodeToString(root), Salt: hex.EncodeToString(salt[:]), UUID: formatUUID(uuid), DataBlocks: blocks,
 		DataSHA256: hex.EncodeToString(whole), TreeSHA256: hex.EncodeToString(sum.Sum(nil)),
 	}, err
+}
+
+// seedEnd is how much of each end of the data goes into the seed.
+const seedEnd = 4 << 20
+
+// seedOf is what salt and UUID are made of: the size and both ends of the data.
+// A file system has its superblock and its tables there, so another tree has
+// another seed, and the root hash does not wait for a pass over the whole.
+func seedOf(r io.ReaderAt, size int64) ([]byte, error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d ", size)
+	for _, at := range []int64{0, max(0, size-seedEnd)} {
+		if _, err := io.Copy(sum, io.NewSectionReader(r, at, min(seedEnd, size))); err != nil {
+			return nil, fmt.Errorf("read it: %w", err)
+		}
+	}
+	return sum.Sum(nil), nil
 }
 
 // writeVerity writes the superblock, padded to a block, and the levels, top

@@ -23,10 +23,7 @@ const restartAfter = 10 * time.Second
 
 func main() {
 	if filepath.Base(os.Args[0]) == "modprobe" {
-		if len(os.Args) < 2 || boot.Modprobe(boot.Linux{}, "/", os.Args[len(os.Args)-1]) != nil {
-			os.Exit(1)
-		}
-		return
+		os.Exit(modprobe(os.Args[len(os.Args)-1]))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "trivet-init is the first program of a machine's initrd; it does nothing elsewhere")
@@ -48,6 +45,19 @@ func main() {
 		Args: os.Args[1:], Env: os.Environ(),
 	}
 	_ = b.Start(context.Background()) // told already
+}
+
+// modprobe loads what the kernel asks for, and notes it in the kernel's log.
+func modprobe(name string) (code int) {
+	err := boot.Modprobe(boot.Linux{Events: -1}, "/", name)
+	if kmsg, openErr := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); openErr == nil {
+		fmt.Fprintf(kmsg, "<15>trivet-init modprobe: the kernel asked for %.200s: %v\n", printable(name), err)
+		_ = kmsg.Close()
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
 // restart is the end of a boot that went wrong.

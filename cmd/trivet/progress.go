@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,24 +15,29 @@ import (
 )
 
 // progress shows how far a build is: bars on a terminal, a plain line per
-// stage elsewhere, and for a long stage one line every ten seconds.
+// stage elsewhere, and for a long stage one line every ten seconds. Stages may
+// run at the same time.
 type progress struct {
 	w    io.Writer
 	tty  bool
 	bars *mpb.Progress
 
 	mu      sync.Mutex
-	stage   string
-	started time.Time
-	spoke   time.Time
-	bar     *mpb.Bar
-	current string
+	current string // the role
+	stages  map[string]*shown
+	order   []string // of the stages that run, by their begin
+}
+
+// shown is one stage that runs.
+type shown struct {
+	started, spoke time.Time
+	bar            *mpb.Bar
 }
 
 const speakEvery = 10 * time.Second
 
 func newProgress(w io.Writer) *progress {
-	p := &progress{w: w}
+	p := &progress{w: w, stages: map[string]*shown{}}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.tty = true
 		p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
@@ -42,35 +48,43 @@ func newProgress(w io.Writer) *progress {
 func (p *progress) role(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endStage()
+	p.endAll()
 	p.current = name
 }
 
-// update is builder.Progress.
+// update is builder.Progress. A stage of known size ends when it is whole, one
+// of unknown size when the next begins.
 func (p *progress) update(stage, unit string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if stage != p.stage {
-		p.endStage()
-		p.stage, p.started, p.spoke = stage, time.Now(), time.Now()
-		p.begin(unit, total)
-	}
-	if p.bar != nil {
-		if total > 0 {
-			p.bar.SetTotal(total, false)
+	s := p.stages[stage]
+	if s == nil {
+		if done > 0 && done >= total {
+			return // the last word of a stage that was over already
 		}
-		p.bar.SetCurrent(done)
-		return
+		if total == 0 {
+			p.endAll()
+		}
+		s = p.begin(stage, unit, total)
 	}
-	if !p.tty && time.Since(p.spoke) >= speakEvery {
-		p.spoke = time.Now()
+	if s.bar != nil {
+		s.bar.SetTotal(max(total, 1), false)
+		s.bar.SetCurrent(done)
+	} else if !p.tty && time.Since(s.spoke) >= speakEvery {
+		s.spoke = time.Now()
 		fmt.Fprintf(p.w, "%s: %s: %s\n", p.current, stage, amount(unit, done, total))
+	}
+	if total > 0 && done >= total {
+		p.end(stage)
 	}
 }
 
-func (p *progress) begin(unit string, total int64) {
+func (p *progress) begin(stage, unit string, total int64) *shown {
+	s := &shown{started: time.Now(), spoke: time.Now()}
+	p.stages[stage] = s
+	p.order = append(p.order, stage)
 	if !p.tty {
-		return
+		return s
 	}
 	right := []decor.Decorator{decor.Elapsed(decor.ET_STYLE_GO)}
 	if unit == "B" {
@@ -78,21 +92,29 @@ func (p *progress) begin(unit string, total int64) {
 	} else if total > 0 {
 		right = []decor.Decorator{decor.CountersNoUnit("%d / %d " + unit), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)}
 	}
-	p.bar = p.bars.AddBar(max(total, 1), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%s %-12s", p.current, p.stage))), mpb.AppendDecorators(right...))
+	s.bar = p.bars.AddBar(max(total, 1), mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%s %-12s", p.current, stage))), mpb.AppendDecorators(right...))
+	return s
 }
 
-func (p *progress) endStage() {
-	if p.stage == "" {
-		return
+// end ends one stage, with a line if it took time that a person notices.
+func (p *progress) end(stage string) {
+	s := p.stages[stage]
+	delete(p.stages, stage)
+	p.order = slices.DeleteFunc(p.order, func(o string) bool { return o == stage })
+	if s.bar != nil {
+		s.bar.Abort(true)
+		s.bar.Wait()
 	}
-	if p.bar != nil {
-		p.bar.Abort(true)
-		p.bar.Wait()
-		p.bar = nil
+	if took := time.Since(s.started); took >= 100*time.Millisecond {
+		fmt.Fprintf(p.out(), "%s: %s: %.1f s\n", p.current, stage, took.Seconds())
 	}
-	fmt.Fprintf(p.out(), "%s: %s: %.1f s\n", p.current, p.stage, time.Since(p.started).Seconds())
-	p.stage = ""
+}
+
+func (p *progress) endAll() {
+	for len(p.order) > 0 {
+		p.end(p.order[0])
+	}
 }
 
 // out is where a line goes so that it stands above the bars.
@@ -109,7 +131,7 @@ func (p *progress) Write(b []byte) (int, error) { return p.out().Write(b) }
 func (p *progress) done(r report) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endStage()
+	p.endAll()
 	if r.Unchanged {
 		fmt.Fprintf(p.out(), "%s: nothing changed (%.2f s)\n", r.Role, r.Seconds)
 		return
@@ -120,7 +142,7 @@ func (p *progress) done(r report) {
 func (p *progress) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endStage()
+	p.endAll()
 	if p.bars != nil {
 		p.bars.Wait()
 		p.bars = nil

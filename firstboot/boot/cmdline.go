@@ -65,8 +65,8 @@ func splitCmdline(text string) ([]string, error) {
 	return words, nil
 }
 
-// ParseCmdline reads the text of /proc/cmdline. Words of others are passed over;
-// a trivet.* word that is not known is noted and changes nothing.
+// ParseCmdline reads the text of /proc/cmdline. Words of others,
+// the agent's among them, are passed over.
 func ParseCmdline(text string) (Cmdline, error) {
 	c := Cmdline{Wait: defaultWait, FsckRepair: "preen", Blacklist: map[string]bool{}, Params: map[string][]string{}}
 	words, err := splitCmdline(text)
@@ -124,8 +124,7 @@ func (c *Cmdline) take(key, value, word string) {
 		module, param, ok := strings.Cut(key, ".")
 		switch {
 		case !ok || module == "" || param == "":
-		case module == "trivet":
-			c.Notes = append(c.Notes, word+" is ignored: the initrd knows trivet.disk= and trivet.wait=")
+		case module == "trivet": // the agent's
 		default:
 			module = moduleName(module)
 			c.Params[module] = append(c.Params[module], moduleParam(word))

@@ -11,7 +11,7 @@ import (
 const hashText = "00a478c4c490bd570cd5f09819b828b590eab3f6492e508f268b3b6b7965b02d"
 
 func TestParseCmdline(t *testing.T) {
-	text := `BOOT_IMAGE=x roothash=` + hashText + ` ro "console=ttyS0,115200" trivet.disk=/dev/vdb trivet.wait=90 trivet.nonsense=1` +
+	text := `BOOT_IMAGE=x roothash=` + hashText + ` ro "console=ttyS0,115200" trivet.disk=/dev/vdb trivet.wait=90 trivet.wait=soon trivet.url=x` +
 		` fsck.mode=force fsck.repair=yes modprobe.blacklist=nouveau,e1000-e nvme-core.io_timeout=255 dm_mod.create="a b" quiet -- roothash=zz` + "\n"
 	got, err := ParseCmdline(text)
 	if err != nil {
@@ -21,11 +21,9 @@ func TestParseCmdline(t *testing.T) {
 	want := Cmdline{
 		RootHash: hash, Disk: "vdb", Wait: 90 * time.Second, FsckForce: true, FsckRepair: "yes",
 		Blacklist: map[string]bool{"nouveau": true, "e1000_e": true},
-		Params:    map[string][]string{"nvme_core": {"io_timeout=255"}, "dm_mod": {`create="a b"`}, "modprobe": nil, "fsck": nil},
-		Notes:     []string{"trivet.nonsense=1 is ignored: the initrd knows trivet.disk= and trivet.wait="},
+		Params:    map[string][]string{"nvme_core": {"io_timeout=255"}, "dm_mod": {`create="a b"`}},
+		Notes:     []string{"trivet.wait=soon is ignored: want 1 to 3600 seconds"},
 	}
-	delete(want.Params, "modprobe")
-	delete(want.Params, "fsck")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ParseCmdline (-want +got):\n%s", diff)
 	}

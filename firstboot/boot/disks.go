@@ -26,6 +26,8 @@ type Disk struct {
 	Sector int   // bytes of a logical sector
 	Table  Table
 	Err    error // why Table is empty; ErrNoTable if it has none
+
+	identity string // tells it from another disk that got its name
 }
 
 func (d Disk) String() string {
@@ -74,8 +76,26 @@ func newBlockDevices(root string) *blockDevices {
 // floppies, optical drives, and what is made of other devices.
 var foreign = []string{"loop", "ram", "zram", "fd", "sr", "dm-", "md", "nbd", "drbd", "mtdblock"}
 
-// List returns the disks, by name. Each is given probeTime to answer.
+// List returns the disks, by name. All together are given probeTime to answer.
 func (b *blockDevices) List() []Disk {
+	var disks []Disk
+	var fresh []string // identities of disks that were not read yet
+	for _, d := range b.present() {
+		if known, ok := b.cache[d.identity]; ok {
+			d = known
+		} else {
+			fresh = append(fresh, d.identity)
+		}
+		disks = append(disks, d)
+	}
+	if len(fresh) > 0 {
+		b.probe(disks, fresh)
+	}
+	return disks
+}
+
+// present lists the disks that the kernel has, without reading them.
+func (b *blockDevices) present() []Disk {
 	entries, err := os.ReadDir(filepath.Join(b.root, "sys/class/block"))
 	if err != nil {
 		return nil
@@ -93,13 +113,14 @@ func (b *blockDevices) List() []Disk {
 		if d.Size <= 0 || d.Sector <= 0 {
 			continue
 		}
-		identity := fmt.Sprint(name, " ", d.Size, " ", b.value(name, "diskseq"))
-		known, ok := b.cache[identity]
-		if !ok {
-			known = b.probe(d)
-			b.cache[identity] = known
+		d.identity = fmt.Sprint(name, " ", d.Size, " ", b.value(name, "diskseq"))
+		// virtio has its serial on the disk itself, SCSI and NVMe on the device behind it.
+		for _, file := range []string{"serial", "device/serial"} {
+			if s := b.value(name, file); s != "" && d.Serial == "" {
+				d.Serial = s
+			}
 		}
-		disks = append(disks, known)
+		disks = append(disks, d)
 	}
 	return disks
 }
@@ -107,28 +128,39 @@ func (b *blockDevices) List() []Disk {
 // Forget makes List read all disks anew.
 func (b *blockDevices) Forget() { clear(b.cache) }
 
-// probe reads a disk's table in the background, since a dying disk can hold the
-// reader for minutes.
-func (b *blockDevices) probe(d Disk) Disk {
-	// virtio has its serial on the disk itself, SCSI and NVMe on the device behind it.
-	for _, file := range []string{"serial", "device/serial"} {
-		if s := b.value(d.Name, file); s != "" {
-			d.Serial = s
-			break
+// probe reads the tables of the fresh ones among disks, all at once and in the
+// background, since a dying disk can hold its reader for minutes.
+func (b *blockDevices) probe(disks []Disk, fresh []string) {
+	type answer struct {
+		i     int
+		table Table
+		err   error
+	}
+	answers := make(chan answer, len(disks)) // late ones find room, and are dropped
+	waiting := map[int]bool{}
+	for i, d := range disks {
+		if slices.Contains(fresh, d.identity) {
+			waiting[i] = true
+			go func() {
+				table, err := readDisk(filepath.Join(b.root, node(d.Name)), d.Size, d.Sector)
+				answers <- answer{i, table, err}
+			}()
 		}
 	}
-	done := make(chan Disk, 1)
-	go func() {
-		d := d
-		d.Table, d.Err = readDisk(filepath.Join(b.root, node(d.Name)), d.Size, d.Sector)
-		done <- d
-	}()
-	select {
-	case d := <-done:
-		return d
-	case <-time.After(probeTime):
-		d.Err = fmt.Errorf("it does not answer within %v", probeTime)
-		return d
+	timeout := time.After(probeTime)
+	for len(waiting) > 0 {
+		select {
+		case a := <-answers:
+			disks[a.i].Table, disks[a.i].Err = a.table, a.err
+			b.cache[disks[a.i].identity] = disks[a.i]
+			delete(waiting, a.i)
+		case <-timeout:
+			for i := range waiting {
+				disks[i].Err = fmt.Errorf("it does not answer within %v", probeTime)
+				b.cache[disks[i].identity] = disks[i]
+			}
+			return
+		}
 	}
 }
 

@@ -101,7 +101,9 @@ func (b *Boot) takeRoot(d Disk) (string, error) {
 	if b.record.VerityDevice, err = b.waitNode(d, tree); err != nil {
 		return "", err
 	}
-	b.record.Slot, _ = strings.CutPrefix(data.Label, "root-")
+	if slot, ok := strings.CutPrefix(data.Label, "root-"); ok {
+		b.record.Slot = slot
+	}
 	b.record.Disk, b.record.SectorSize = d.Name, d.Sector
 	return fmt.Sprintf("%s and %s (slot %s) on %s, %s, %d-byte sectors",
 		b.record.RootDevice, b.record.VerityDevice, b.record.Slot, d.Name, sizeText(d.Size), d.Sector), nil
@@ -112,6 +114,9 @@ func (b *Boot) takeRoot(d Disk) (string, error) {
 func (b *Boot) addPartitions(d Disk) {
 	b.Say("disk", "waiting", fmt.Sprintf("the partition table at the start of %s is broken; the backup at its end is taken, and systemd-repart writes both anew", d.Name), nil)
 	for _, p := range d.Table.Partitions {
+		if _, err := b.blocks.partitionNode(d, p); err == nil {
+			continue
+		}
 		start := int64(p.First) * int64(d.Sector)
 		if err := b.Kernel.AddPartition(b.at(node(d.Name)), p.Number, start, d.Table.Size(p)); err != nil {
 			b.Say("disk", "waiting", fmt.Sprintf("partition %d of %s is not taken by the kernel: %v", p.Number, d.Name, err), nil)

@@ -130,10 +130,13 @@ func (x *ModuleIndex) parseDep(text string) error {
 func (x *ModuleIndex) parseAlias(text string) error {
 	x.aliases = map[string][]alias{}
 	return moduleLines(text, func(words []string) error {
-		if len(words) != 3 || words[0] != "alias" {
+		last := len(words) - 1
+		if last < 2 || words[0] != "alias" {
 			return fmt.Errorf("%.80q: want alias PATTERN MODULE", strings.Join(words, " "))
 		}
-		a := alias{pattern: words[1], literal: literal(words[1]), module: moduleName(words[2])}
+		// A pattern may hold spaces: DMI's has the vendor's name in it.
+		pattern := strings.Join(words[1:last], " ")
+		a := alias{pattern: pattern, literal: literal(pattern), module: moduleName(words[last])}
 		key := ""
 		if len(a.literal) >= aliasKey {
 			key = a.literal[:aliasKey]
@@ -159,9 +162,7 @@ func (x *ModuleIndex) parseSoftDep(text string) error {
 				list = &s.Before
 			case w == "post:":
 				list = &s.After
-			case list == nil:
-				return fmt.Errorf("%.80q: want pre: or post: before it", w)
-			default:
+			case list != nil: // cifs has names without either; kmod passes over them too
 				*list = append(*list, w)
 			}
 		}

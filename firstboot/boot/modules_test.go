@@ -38,11 +38,13 @@ alias pci:v000014E4d*sv*sd*bc*sc*i* cnic
 alias crypto-crc32c crc32c_fast
 alias crypto-crc32c crc32c_generic
 alias fs-ext4 ext4
+alias dmi*:svnMaker Inc.:* a
 `,
 	"modules.softdep": `# Soft dependencies extracted from modules themselves.
 softdep ext4 pre: crypto-crc32c
 softdep a pre: b post: nothing
 softdep b pre: a
+softdep b gcm
 `,
 	"modules.builtin": "kernel/drivers/virtio/virtio_pci.ko\n",
 }
@@ -142,7 +144,7 @@ func TestLoadFailures(t *testing.T) {
 
 func TestPlug(t *testing.T) {
 	c := Cmdline{Blacklist: map[string]bool{}, Params: map[string][]string{"virtio_blk": {"queue_depth=1", "x"}}}
-	aliases := []string{"virtio:d00000002v00001AF4", "virtio:d00000001v00001AF4", "pci:v000014E4d0sv0sd0bc0sc0i0", "other:x"}
+	aliases := []string{"virtio:d00000002v00001AF4", "virtio:d00000001v00001AF4", "pci:v000014E4d0sv0sd0bc0sc0i0", "other:x", "dmi:bvn1:svnMaker Inc.:pn2"}
 	plug := func(m *modules) error {
 		if n := m.plug(aliases); n == 0 {
 			return errors.New("nothing was loaded")
@@ -157,13 +159,13 @@ func TestPlug(t *testing.T) {
 		t.Fatal(err)
 	}
 	// virtio_net is left to udev; failover, which a storage driver needs, is not.
-	want := []string{"kernel/drivers/block/virtio_blk.ko queue_depth=1 x", "kernel/drivers/net/failover.ko", "kernel/drivers/scsi/cnic.ko"}
+	want := []string{"kernel/drivers/block/virtio_blk.ko queue_depth=1 x", "kernel/drivers/net/failover.ko", "kernel/drivers/scsi/cnic.ko", "kernel/b.ko.xz", "kernel/a.ko"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inserted (-want +got):\n%s", diff)
 	}
 	c.Blacklist["cnic"] = true
 	got, err = loads(t, c, nil, plug)
-	if err != nil || len(got) != 1 {
+	if err != nil || len(got) != 3 {
 		t.Errorf("with cnic on the blacklist: %q, %v", got, err)
 	}
 }
@@ -174,7 +176,7 @@ func TestReadModuleIndexRefuses(t *testing.T) {
 		"no colon":      {"modules.dep", "a.ko:\nkernel/b.ko\n", "line 2"},
 		"no module":     {"modules.dep", "kernel/README:\n", "not the path of a module"},
 		"bad alias":     {"modules.alias", "alias x\n", "want alias PATTERN MODULE"},
-		"bad softdep":   {"modules.softdep", "softdep x y\n", "want pre: or post:"},
+		"bad softdep":   {"modules.softdep", "soft x y\n", "want softdep MODULE"},
 		"endless line":  {"modules.dep", "a.ko: " + strings.Repeat("b.ko ", maxModuleWords+1), "words"},
 		"endless lines": {"modules.builtin", strings.Repeat("\n", maxModuleLines+1), "lines"},
 	} {

@@ -108,7 +108,7 @@ func describe(c Command, err error, stderr []byte, ctx, limited context.Context,
 	if ctx.Err() != nil {
 		return fmt.Errorf("run %s: %w", c.Args[0], ctx.Err())
 	}
-	e := &ExitError{Program: c.Args[0], Code: -1, Stderr: lastLines(stderr, 10)}
+	e := &ExitError{Program: c.Args[0], Code: -1, Stderr: why(stderr)}
 	var exit *exec.ExitError
 	switch {
 	case limited.Err() != nil:
@@ -136,6 +136,23 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.data = append(t.data[:0], t.data[over:]...)
 	}
 	return len(p), nil
+}
+
+// why picks what says most about a failure: the last lines, and before them the
+// last one that names an error, as Python puts it above what it was doing.
+func why(stderr []byte) string {
+	const last = 5
+	words := lastLines(stderr, last)
+	cause := ""
+	for line := range strings.Lines(string(stderr)) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "Error: ") || strings.Contains(line, "Exception: ") {
+			cause = line
+		}
+	}
+	if cause == "" || strings.Contains(words, cause) {
+		return words
+	}
+	return cause + "; …; " + words
 }
 
 // lastLines joins the last n lines that hold something.

@@ -14,35 +14,74 @@ const noUUID = "00000000-0000-0000-0000-000000000000"
 // A galeraState is what a node's disk tells about its copy of the database,
 // while mariadbd is down.
 type galeraState struct {
-	fresh    bool   // there is no database
-	uuid     string // of the cluster's history, from grastate.dat; noUUID if unknown
-	seqno    int64  // of the last commit; -1 after a crash
-	safe     bool   // safe_to_bootstrap: this node left last
-	emptyGVW bool   // gvwstate.dat has no content, which stops a start (galera#354)
+	fresh    bool           // there is no database
+	saved    galeraPosition // grastate.dat's; of no history after a crash within a DDL
+	safe     bool           // its safe_to_bootstrap: this node left last
+	emptyGVW bool           // gvwstate.dat has no content, which stops a start (galera#354)
+	// recovered is InnoDB's own position, which only a start of mariadbd tells.
+	// It is asked for where saved has no history.
+	recovered galeraPosition
 }
 
-// A galeraMove is how to start mariadbd.
-type galeraMove int
+// A galeraPosition is a point in a cluster's history.
+type galeraPosition struct {
+	uuid  string // of the history; noUUID if there is none
+	seqno int64  // of the last commit; -1 if unknown
+}
 
-const (
-	galeraFound  galeraMove = iota // make a database and begin a cluster with it
-	galeraResume                   // begin the cluster again with the data that is here
-)
+// A galeraPlan is how to start mariadbd.
+type galeraPlan struct {
+	found bool // make a database, and begin a cluster with it
+	// history is that of the data here, with which the cluster begins again.
+	// NoUUID: the data never was part of one.
+	history string
+}
 
 // galeraDecide decides how the only controller of a cloud starts its database.
-// No other copy exists, so its data is always the newest, however it went down;
-// the unit recovers the position, which keeps the cluster's UUID.
-func galeraDecide(s galeraState) galeraMove {
-	if s.fresh {
-		return galeraFound
+// No other copy exists, so its data is always the newest, however it went down.
+// The history's UUID is kept: under another one, members that join later would
+// take a copy for a stranger's.
+func galeraDecide(s galeraState) galeraPlan {
+	switch {
+	case s.fresh:
+		return galeraPlan{found: true, history: noUUID}
+	case s.saved.uuid != noUUID:
+		return galeraPlan{history: s.saved.uuid}
 	}
-	return galeraResume
+	return galeraPlan{history: s.recovered.uuid}
+}
+
+// parsePosition reads UUID:SEQNO as mariadbd --wsrep-recover logs it. A GTID may
+// follow after a comma.
+func parsePosition(s string) (galeraPosition, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(s), ",")
+	uuid, seqno, ok := strings.Cut(text, ":")
+	n, err := strconv.ParseInt(seqno, 10, 64)
+	if !ok || err != nil || !isUUID(uuid) {
+		return galeraPosition{noUUID, -1}, fmt.Errorf("%q is not a position of Galera", s)
+	}
+	return galeraPosition{uuid, n}, nil
+}
+
+// isUUID answers whether a text has the form of one (RFC 9562 §4).
+func isUUID(s string) bool {
+	if len(s) != len(noUUID) {
+		return false
+	}
+	for i, c := range []byte(s) {
+		dash := noUUID[i] == '-'
+		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
 }
 
 // parseGrastate reads Galera's grastate.dat. What is missing has the value that
 // Galera takes for it.
 func parseGrastate(data []byte) (galeraState, error) {
-	s := galeraState{uuid: noUUID, seqno: -1}
+	none := galeraPosition{noUUID, -1}
+	s := galeraState{saved: none, recovered: none}
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for lines.Scan() {
 		key, value, ok := strings.Cut(lines.Text(), ":")
@@ -53,11 +92,11 @@ func parseGrastate(data []byte) (galeraState, error) {
 		var err error
 		switch strings.TrimSpace(key) {
 		case "uuid":
-			if s.uuid = value; len(value) != len(noUUID) {
+			if s.saved.uuid = value; !isUUID(value) {
 				err = fmt.Errorf("%q is not a UUID", value)
 			}
 		case "seqno":
-			s.seqno, err = strconv.ParseInt(value, 10, 64)
+			s.saved.seqno, err = strconv.ParseInt(value, 10, 64)
 		case "safe_to_bootstrap":
 			s.safe = value == "1"
 		}
@@ -69,7 +108,8 @@ func parseGrastate(data []byte) (galeraState, error) {
 }
 
 // safeGrastate writes grastate.dat with the permission to begin a cluster. The
-// version is that of Galera 4's state file.
-func safeGrastate(s galeraState) []byte {
-	return fmt.Appendf(nil, "# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 1\n", s.uuid, s.seqno)
+// position is the one that mariadbd is started with. The version is that of
+// Galera 4's state file.
+func safeGrastate(history string) []byte {
+	return fmt.Appendf(nil, "# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   -1\nsafe_to_bootstrap: 1\n", history)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -103,14 +104,48 @@ func runTask(ctx context.Context, env Env, t task) error {
 		return err
 	}
 	env.Report("%s", t.about)
-	_, err = env.Run(ctx, host.Command{
+	err = manage(ctx, env, t)
+	if err != nil && t.args[0] == "db_sync" {
+		err = syncAnew(ctx, env, t, err)
+	}
+	if err != nil {
+		return err
+	}
+	return ledgerNote(ctx, env.Database, t.name, t.inputs)
+}
+
+func manage(ctx context.Context, env Env, t task) error {
+	_, err := env.Run(ctx, host.Command{
 		Args: append([]string{"/usr/bin/keystone-manage"}, t.args...), Env: append([]string{"HOME=/var/lib/keystone"}, t.env...),
 		User: "keystone", Timeout: keystoneTimeout,
 	})
 	if err != nil {
 		return fmt.Errorf("keystone-manage %s: %w", t.args[0], err)
 	}
-	return ledgerNote(ctx, env.Database, t.name, t.inputs)
+	return nil
+}
+
+// syncAnew makes the tables once more after a failure. MariaDB commits each
+// change of a table by itself: a power cut in the middle leaves a schema that
+// the migration finds in its way at every later try. As long as no user is in
+// it, nothing is lost with it.
+func syncAnew(ctx context.Context, env Env, t task, was error) error {
+	blank, err := tableBlank(ctx, env.Database, "keystone.user")
+	if err != nil || !blank {
+		return errors.Join(was, err)
+	}
+	env.Report("the identity service's tables were half made; they are made anew")
+	if _, err := env.Database.ExecContext(ctx, "DROP DATABASE keystone"); err != nil {
+		return errors.Join(was, fmt.Errorf("drop the half-made tables: %w", err))
+	}
+	password, err := env.Secret("keystone/db")
+	if err != nil {
+		return err
+	}
+	if err := ensureAccount(ctx, env.Database, "keystone", password); err != nil {
+		return err
+	}
+	return manage(ctx, env, t)
 }
 
 // keyFolders are keystone's repositories of keys, by the secret that seeds them.

@@ -8,7 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/go-sql-driver/mysql"
 
 	"trivet/firstboot/node"
 )
@@ -48,11 +49,25 @@ func ledgerNote(ctx context.Context, db *sql.DB, task, inputs string) error {
 	return nil
 }
 
+// tableBlank answers whether a table is missing or has no row. The name is a
+// word of ours.
+func tableBlank(ctx context.Context, db *sql.DB, table string) (bool, error) {
+	var any bool
+	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+table+")").Scan(&any)
+	switch {
+	case err != nil && noSuchTable(err):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("look into %s: %w", table, err)
+	}
+	return !any, nil
+}
+
 // noSuchTable answers whether the table or its database is not there: errors
 // 1146 and 1049 of MariaDB.
 func noSuchTable(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "1146") || strings.Contains(text, "1049")
+	var e *mysql.MySQLError
+	return errors.As(err, &e) && (e.Number == 1146 || e.Number == 1049)
 }
 
 // digest is a keyed hash of inputs, so that the ledger tells a change of a

@@ -41,21 +41,23 @@ func galeraHealthy(ctx context.Context, env Env) (bool, error) {
 }
 
 func galeraStart(ctx context.Context, env Env) error {
-	state, err := readGalera(env)
+	if up, err := galeraSettle(ctx, env); err != nil || up {
+		return err
+	}
+	state, err := readGalera(ctx, env)
 	if err != nil {
 		return err
 	}
-	switch galeraDecide(state) {
-	case galeraFound:
+	plan := galeraDecide(state)
+	if plan.found {
 		env.Report("there is no database here; a new one is made, and a cluster begins with it")
-		if err := installDatabase(ctx, env); err != nil {
-			return err
-		}
-	case galeraResume:
-		env.Report("the cluster %s begins again with the data here, which no other controller has", state.uuid)
-		if err := permitBootstrap(env, state); err != nil {
-			return err
-		}
+		err = installDatabase(ctx, env)
+	} else {
+		env.Report("the cluster %s begins again with the data here, which no other controller has", plan.history)
+		err = permitBootstrap(env, plan.history)
+	}
+	if err != nil {
+		return err
 	}
 	// What /usr/bin/galera_new_cluster does. The unit finds the recovered
 	// position by itself; without it the cluster would get a new UUID.
@@ -66,6 +68,32 @@ func galeraStart(ctx context.Context, env Env) error {
 	if err := startDatabase(ctx, env); err != nil {
 		return err
 	}
+	return galeraWait(ctx, env)
+}
+
+// galeraSettle deals with a server that already runs, as after the agent's own
+// restart: it is given time to become whole, and is else stopped. It answers
+// whether the member is up.
+func galeraSettle(ctx context.Context, env Env) (bool, error) {
+	state, err := host.UnitState(ctx, env.Host, env.Service.Units[0])
+	if err != nil || state == "inactive" || state == "failed" {
+		return false, err
+	}
+	env.Report("the database is %s; waiting for it", state)
+	if state == "activating" {
+		err = env.Start(ctx)
+	}
+	if err == nil {
+		err = galeraWait(ctx, env)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err == nil, ctx.Err()
+	}
+	env.Report("%v; the database is stopped and started again", err)
+	return false, host.StopUnit(ctx, env.Host, env.Service.Units[0])
+}
+
+func galeraWait(ctx context.Context, env Env) error {
 	return until(ctx, galeraSynced, 300*time.Millisecond, func(ctx context.Context) error {
 		return GaleraState(ctx, env.Database)
 	})
@@ -89,7 +117,7 @@ func startDatabase(ctx context.Context, env Env) error {
 }
 
 // readGalera looks at the data folder.
-func readGalera(env Env) (galeraState, error) {
+func readGalera(ctx context.Context, env Env) (galeraState, error) {
 	entries, err := os.ReadDir(env.Path(dataDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return galeraState{}, fmt.Errorf("look at %s: %w", dataDir, err)
@@ -117,22 +145,46 @@ func readGalera(env Env) (galeraState, error) {
 		return galeraState{}, fmt.Errorf("read grastate.dat: %w", err)
 	}
 	state, err := parseGrastate(saved)
-	if view, serr := os.Stat(env.Path(dataDir + "/gvwstate.dat")); serr == nil && view.Size() == 0 {
+	if err != nil {
+		return state, err
+	}
+	if view, err := os.Stat(env.Path(dataDir + "/gvwstate.dat")); err == nil && view.Size() == 0 {
 		state.emptyGVW = true
+	}
+	if state.saved.uuid == noUUID {
+		state.recovered, err = recoverPosition(ctx, env)
 	}
 	return state, err
 }
 
-// permitBootstrap marks the saved state as the one to begin with, and drops the
-// saved view, whose other members will not come.
-func permitBootstrap(env Env, state galeraState) error {
-	if err := os.Remove(env.Path(dataDir + "/gvwstate.dat")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove gvwstate.dat: %w", err)
+// recoverPosition asks InnoDB for the position of its last commit, by the
+// program that Debian's unit asks with too.
+func recoverPosition(ctx context.Context, env Env) (galeraPosition, error) {
+	out, err := env.Run(ctx, host.Command{Args: []string{"/usr/bin/galera_recovery"}, Timeout: 15 * time.Minute})
+	if err != nil {
+		return galeraPosition{noUUID, -1}, fmt.Errorf("recover the database's position: %w", err)
 	}
-	if state.safe {
+	text, _ := strings.CutPrefix(strings.TrimSpace(string(out)), "--wsrep_start_position=")
+	return parsePosition(text)
+}
+
+// permitBootstrap marks the state here as the one to begin with, and drops the
+// saved view, whose other members will not come. Data without a history begins
+// one.
+func permitBootstrap(env Env, history string) error {
+	gone := []string{"/gvwstate.dat"}
+	if history == noUUID {
+		gone = append(gone, "/grastate.dat")
+	}
+	for _, name := range gone {
+		if err := os.Remove(env.Path(dataDir + name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s%s: %w", dataDir, name, err)
+		}
+	}
+	if history == noUUID {
 		return nil
 	}
-	return env.WriteFile(dataDir+"/grastate.dat", safeGrastate(state), 0o660, "mysql", "mysql")
+	return env.WriteFile(dataDir+"/grastate.dat", safeGrastate(history), 0o660, "mysql", "mysql")
 }
 
 // installDatabase makes an empty database whose root is root of this machine,

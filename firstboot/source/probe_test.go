@@ -3,15 +3,16 @@ package source
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"trivet/firstboot/host"
 )
 
 // TestProbe looks at the images that the usual tools make.
 func TestProbe(t *testing.T) {
-	mkfs, err := exec.LookPath("mkfs.vfat")
-	if err != nil {
+	const mkfs = "/usr/sbin/mkfs.vfat"
+	if _, err := os.Stat(mkfs); err != nil {
 		t.Skip("mkfs.vfat (Debian's dosfstools) is not installed")
 	}
 	for _, c := range []struct {
@@ -32,8 +33,9 @@ func TestProbe(t *testing.T) {
 		if err := os.Truncate(path, c.size); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(mkfs, append(c.args, path)...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
+		command := append(append([]string{mkfs}, c.args...), path)
+		if _, err := (host.System{}).Run(t.Context(), host.Command{Args: command}); err != nil {
+			t.Fatal(err)
 		}
 		f, err := os.Open(path)
 		if err != nil {
