@@ -108,7 +108,7 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	m, err := b.publish(ctx, role, lock, key, tools, kernel, sealed, uki, raw)
+	m, err := b.publish(ctx, role, lock, key, kernel, sealed, uki, raw)
 	if err != nil {
 		return Result{}, err
 	}

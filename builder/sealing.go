@@ -58,7 +58,7 @@ func (b *build) kernel(ctx context.Context, layers []string) (kernel, error) {
 		return kernel{}, fmt.Errorf("read os-release: %w", err)
 	}
 	k.osrel = string(text)
-	k.initrd = filepath.Join(b.in.Cache, "initrd", digest("initrd 1", bases(layers[:1]), modules, fileDigest(b.in.Init), b.epoch.Unix(), initrd.DefaultModules()))
+	k.initrd = filepath.Join(b.in.Cache, "initrd", digest("initrd 2", bases(layers[:1]), modules, fileDigest(b.in.Init), b.epoch.Unix(), initrd.DefaultModules()))
 	if _, err := os.Stat(k.initrd); err == nil {
 		return k, nil
 	}
@@ -94,7 +94,7 @@ func oneKernel(layers []string) (version, modules string, err error) {
 // and kept by the layer's own key; the merged root is kept by all of them.
 func (b *build) seal(ctx context.Context, t *tools, layers []string) (sealed, error) {
 	defer b.clock.stage("seal")()
-	dir := filepath.Join(b.in.Cache, "sealed", digest("sealed 1", bases(layers), filepath.Base(t.dir), b.epoch.Unix()))
+	dir := filepath.Join(b.in.Cache, "sealed", digest("sealed 2", bases(layers), filepath.Base(t.dir), b.epoch.Unix()))
 	s := sealed{root: filepath.Join(dir, "root"), tree: filepath.Join(dir, "verity")}
 	record := filepath.Join(dir, "verity.json")
 	if text, err := os.ReadFile(record); err == nil {
@@ -191,7 +191,7 @@ func (b *build) uki(t *tools, k kernel, s sealed) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(filepath.Dir(s.root), "uki-"+digest("uki 1", filepath.Base(k.initrd), k.osrel, k.version, filepath.Base(t.dir), cmdline(""))[:16]+".efi")
+	out := filepath.Join(filepath.Dir(s.root), "uki-"+digest("uki 2", filepath.Base(k.initrd), k.osrel, k.version, filepath.Base(t.dir), cmdline(""))[:16]+".efi")
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
@@ -223,7 +223,7 @@ func (b *build) disk(ctx context.Context, role roles.Role, t *tools, uki string,
 }
 
 // publish writes the artifacts and the manifest.
-func (b *build) publish(ctx context.Context, role roles.Role, lock apt.Lock, key string, t *tools, k kernel, s sealed, uki, raw string) (publish.Manifest, error) {
+func (b *build) publish(ctx context.Context, role roles.Role, lock apt.Lock, key string, k kernel, s sealed, uki, raw string) (publish.Manifest, error) {
 	defer b.clock.stage("publish")()
 	b.tell("publish", "", 0, 0)
 	m := publish.Manifest{
@@ -241,7 +241,8 @@ func (b *build) publish(ctx context.Context, role roles.Role, lock apt.Lock, key
 		}
 	}
 	return publish.Write(ctx, publish.Inputs{
-		Out: b.in.Out, Base: b.base(role), Raw: raw, Tool: t.run, Jobs: b.in.Jobs, Manifest: m,
+		Out: b.in.Out, Base: b.base(role), Raw: raw, Jobs: b.in.Jobs, Manifest: m,
+		Known: map[string]string{".root": s.verity.DataSHA256, ".root.verity": s.verity.TreeSHA256},
 		Parts: map[string]string{".efi": uki, ".vmlinuz": k.image, ".initrd": k.initrd, ".root": s.root, ".root.verity": s.tree},
 		Texts: map[string]string{".lock": lock.String()},
 	})

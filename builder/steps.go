@@ -31,7 +31,7 @@ type build struct {
 // makes a byte of an image, and the boot loader and stub that go into it. They
 // are locked with the role, so the host's own tools never matter.
 func toolPackages() []string {
-	return []string{"squashfs-tools", "dosfstools", "mtools", "qemu-utils", "xz-utils", "systemd-boot-efi"}
+	return []string{"squashfs-tools", "dosfstools", "mtools", "xz-utils", "systemd-boot-efi"}
 }
 
 // toolsSet is the name of the tool packages' set in a lock.
@@ -150,7 +150,11 @@ func (b *build) base(role roles.Role) string {
 
 // key is the digest of everything that the artifacts depend on.
 func (b *build) key(role roles.Role, lock apt.Lock, files overlay.Tree) string {
-	return digest(b.in.Version, fileDigest(b.in.Init), role.Name, lock.Digest(), files.Digest(), b.in.SectorSize, cmdline(""), toolPackages())
+	self, err := os.Executable()
+	if err != nil {
+		self = "" // then no key equals another, and everything is looked at anew
+	}
+	return digest(b.in.Version, fileDigest(self), fileDigest(b.in.Init), role.Name, lock.Digest(), files.Digest(), b.in.SectorSize, cmdline(""), toolPackages())
 }
 
 // digest is the SHA-256, in hex, of the JSON of its arguments.

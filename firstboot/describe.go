@@ -48,6 +48,8 @@ const storedPath = statePath + "/description/current.json"
 // as it was stored at an earlier boot. Nothing on the machine changes before it
 // is found. The result says whose it is.
 func (a *agent) describe(ctx context.Context) (description, string, error) {
+	// Disks that udev still loads drivers for would be missed.
+	_, _ = a.Host.Run(ctx, host.Command{Args: []string{"udevadm", "settle", "--timeout=10"}, Timeout: 15 * time.Second})
 	lastWait, waited := "", time.Now()
 	for {
 		found, tried, err := a.look(ctx)

@@ -256,7 +256,7 @@ func (a *agent) identify(ctx context.Context, known description) error {
 }
 
 // sshKeys makes the node's SSH key at its first boot, and puts it at each boot
-// where sshd looks for it; overlays/common starts sshd when it is there.
+// where sshd looks for it; then sshd, which no preset starts, can.
 func (a *agent) sshKeys(ctx context.Context) error {
 	const name = "ssh_host_ed25519_key"
 	folder := filepath.Join(a.Root, statePath, "ssh")
@@ -277,7 +277,7 @@ func (a *agent) sshKeys(ctx context.Context) error {
 			return fmt.Errorf("place the SSH host key: %w", err)
 		}
 	}
-	return nil
+	return host.StartUnit(ctx, a.Host, "ssh.service")
 }
 
 func (a *agent) makeKey(ctx context.Context, folder, name string) error {

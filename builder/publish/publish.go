@@ -15,12 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"trivet/builder/host"
 )
-
-// A Tool runs a program of the tools root with the given mounts.
-type Tool func(ctx context.Context, mounts []host.Mount, args ...string) error
 
 // Inputs are what a role's build made.
 type Inputs struct {
@@ -35,7 +30,6 @@ type Inputs struct {
 	Known    map[string]string
 	Texts    map[string]string // small files by ending, such as ".lock"
 	Manifest Manifest          // all but Artifacts
-	Tool     Tool              // not used any more: qcow2 is written in Go
 	Jobs     int
 }
 

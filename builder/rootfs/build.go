@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,23 +54,36 @@ func (b *build) run(ctx context.Context) (string, error) {
 		}
 		parts = append(parts, b.path("pre"))
 	}
+	done := b.clock("unpack")
 	if err := b.unpack(parts); err != nil {
 		return "", err
 	}
+	done()
 	side, err := b.scripts(ctx, base)
 	if err != nil {
 		return "", err
 	}
+	done = b.clock("join")
 	if err := b.fold(append(parts, b.path("unpack"), b.path("conf"))); err != nil {
 		return "", err
 	}
 	if err := b.addSide(parts[0], side); err != nil {
 		return "", err
 	}
+	done()
 	if err := b.late(ctx, parts[0]); err != nil {
 		return "", err
 	}
+	defer b.clock("settle")()
 	return parts[0], b.settle(parts[0])
+}
+
+// clock starts timing a stage; the function it returns logs how long it took.
+func (b *build) clock(stage string) func() {
+	start := time.Now()
+	return func() {
+		fmt.Fprintf(b.in.log(), "trivet: layer %s: %s took %.1f s\n", b.layer.Name, stage, time.Since(start).Seconds())
+	}
 }
 
 // aside is what is made from the unpacked tree while dpkg configures it.
@@ -85,17 +99,22 @@ func (b *build) scripts(ctx context.Context, base bool) (aside, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if base {
+			done := b.clock("bootstrap")
 			if err := b.bootstrap(ctx); err != nil {
 				return err
 			}
+			done()
 		}
+		defer b.clock("configure")()
 		return b.configure(ctx)
 	})
 	g.Go(func() (err error) {
+		defer b.clock("depmod")()
 		side.depmod, err = b.runDepmod(ctx)
 		return err
 	})
 	g.Go(func() (err error) {
+		defer b.clock("compile")()
 		side.python, err = b.compilePython(ctx)
 		return err
 	})

@@ -129,7 +129,6 @@ type statusWatch struct {
 	rest   []byte
 	done   int64
 	failed string
-	name   string
 	now    time.Time
 }
 
@@ -153,6 +152,9 @@ func (w *statusWatch) Write(p []byte) (int, error) {
 
 func (w *statusWatch) line(line string) {
 	f := strings.SplitN(line, ": ", 4)
+	for i := range f {
+		f[i] = strings.TrimSpace(f[i]) // "status: NAME: installed", but "status: NAME : error : TEXT"
+	}
 	switch {
 	case len(f) >= 3 && f[0] == "status" && f[2] == "installed":
 		w.done++

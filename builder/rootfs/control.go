@@ -145,7 +145,8 @@ func parseStanzas(text []byte) ([]stanza, error) {
 			if !ok || name == "" || strings.ContainsAny(name, " \t") || name[0] == '#' || len(cur) == maxStanzaFields {
 				return nil, fmt.Errorf("line %d: %.60q is no field", n, line)
 			}
-			cur = append(cur, field{name, strings.TrimSpace(value)})
+			// Blanks at the end stay: dpkg writes them to its status, too.
+			cur = append(cur, field{name, strings.TrimLeft(value, " \t")})
 		}
 	}
 	if cur != nil {

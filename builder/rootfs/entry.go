@@ -186,7 +186,7 @@ func cleanName(name string) (string, error) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return "", fmt.Errorf("path %q climbs out of the root by ..", name)
+			return "", fmt.Errorf("path %q has .. in it, which climbs out of the root", name)
 		}
 	}
 	return path.Clean(name), nil

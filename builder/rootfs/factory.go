@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,9 @@ func (f *finishing) factory(root *os.Root) error {
 	}
 	t := tmpfiles{view: v, declared: declared}
 	if err := t.dir("var", 0); err != nil {
+		return err
+	}
+	if err := t.homes(); err != nil {
 		return err
 	}
 	t.line("L+", "/"+dpkgDir, "-", "-", "-", "../../"+dpkgHome)
@@ -257,6 +261,34 @@ func (t *tmpfiles) node(at string, n viewNode, depth int) error {
 			t.line("d", "/"+at, mode, uid, gid, "")
 		}
 		return t.dir(at, depth)
+	}
+	return nil
+}
+
+// homes adds the missing homes of system users under /var. adduser makes a
+// home with the user; a pinned user was there before.
+func (t *tmpfiles) homes() error {
+	passwd, err := t.view.read("etc/passwd")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(passwd)) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) != 7 {
+			continue
+		}
+		uid, err := strconv.Atoi(f[2])
+		// Below 100 are base-passwd's own users, whose homes Debian leaves out.
+		if err != nil || uid < 100 || !strings.HasPrefix(f[5], "/var/") || t.declared[f[5]] || path.Clean(f[5]) != f[5] {
+			continue
+		}
+		n, err := t.view.follow(strings.TrimPrefix(f[5], "/"))
+		if err != nil {
+			return err
+		}
+		if n.kind == "" {
+			t.line("d", f[5], "0755", f[2], f[3], "")
+		}
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ func lateCommands() []lateCommand {
 			path: "usr/share/openstack-dashboard/manage.py",
 			script: "/usr/share/openstack-dashboard/manage.py collectstatic --noinput --clear --verbosity 0\n" +
 				"/usr/share/openstack-dashboard/manage.py compress --force --verbosity 0\n" +
+				// The compressor writes its manifest in the order in which its threads end.
+				"python3 -c 'import json, sys; p = sys.argv[1]; m = json.load(open(p)); json.dump(m, open(p, \"w\"), indent=4, sort_keys=True)' /var/lib/openstack-dashboard/static/dashboard/manifest.json\n" +
 				"chown -R www-data /var/lib/openstack-dashboard/static\n",
 			reason: "the dashboard's postinst and its trigger both rebuild all static files, before its own byte code is there",
 		},
@@ -52,6 +54,7 @@ func (b *build) late(ctx context.Context, dir string) error {
 	if script.Len() == 0 {
 		return nil
 	}
+	defer b.clock("late")()
 	const what = "run what the packages' scripts put off"
 	if err := b.shell(ctx, what, append(b.stack(), dir), "after", script.String(), standIns()); err != nil {
 		return err

@@ -38,6 +38,7 @@ func Install(ctx context.Context, in Inputs, below []string, l Layer) (string, e
 }
 
 func install(ctx context.Context, in Inputs, below []string, l Layer) (string, error) {
+	in.Log = &lockedWriter{w: in.log()}
 	key, err := layerKey(in, below, l)
 	if err != nil {
 		return "", err

@@ -3,12 +3,13 @@ package rootfs
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"trivet/builder/host"
 )
 
 // writeTree makes a directory tree: names that end in / are directories,
@@ -64,19 +65,19 @@ func planOn(t *testing.T, below []string, debs ...testDeb) (string, error) {
 // belowTree is a small installed system.
 func belowTree(t *testing.T) []string {
 	return []string{writeTree(t, map[string]string{
-		"lib":                               "-> usr/lib",
-		"usr/lib/old":                       "old",
-		"usr/lib/taken":                     "old",
-		"var/run":                           "-> /run",
-		"run/":                              "",
-		"etc/unowned":                       "made by a script",
-		"etc/group":                         "root:x:0:\nstaff:x:50:\nspecial:x:777:\n",
-		"var/lib/dpkg/status":               "Package: old\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\nPackage: watch\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\n",
-		"var/lib/dpkg/info/old.list":        "/.\n/usr\n/usr/lib\n/usr/lib/old\n/usr/lib/taken\n",
+		"lib":                                "-> usr/lib",
+		"usr/lib/old":                        "old",
+		"usr/lib/taken":                      "old",
+		"var/run":                            "-> /run",
+		"run/":                               "",
+		"etc/unowned":                        "made by a script",
+		"etc/group":                          "root:x:0:\nstaff:x:50:\nspecial:x:777:\n",
+		"var/lib/dpkg/status":                "Package: old\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\nPackage: watch\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\n",
+		"var/lib/dpkg/info/old.list":         "/.\n/usr\n/usr/lib\n/usr/lib/old\n/usr/lib/taken\n",
 		"var/lib/dpkg/info/watch:amd64.list": "/.\n",
-		"var/lib/dpkg/triggers/File":        "/usr/share/schemas watch:amd64\n/usr/share/other watch:amd64/noawait\n",
-		"var/lib/dpkg/triggers/rebuild":     "watch:amd64\n",
-		"var/lib/dpkg/diversions":           "/usr/bin/tool\n/usr/bin/tool.real\nold\n/usr/bin/mine\n/usr/bin/mine.old\na\n",
+		"var/lib/dpkg/triggers/File":         "/usr/share/schemas watch:amd64\n/usr/share/other watch:amd64/noawait\n",
+		"var/lib/dpkg/triggers/rebuild":      "watch:amd64\n",
+		"var/lib/dpkg/diversions":            "/usr/bin/tool\n/usr/bin/tool.real\nold\n/usr/bin/mine\n/usr/bin/mine.old\na\n",
 	})}
 }
 
@@ -207,19 +208,32 @@ func TestCompareVersions(t *testing.T) {
 	rows := []struct {
 		a, op, b string
 	}{
-		{"1", "=", "1"}, {"1", "<<", "2"}, {"1.10", ">>", "1.9"}, {"1.0~rc1", "<<", "1.0"}, {"1.0~~", "<<", "1.0~"},
-		{"1:0.1", ">>", "9"}, {"0:1", "=", "1"}, {"1-1", ">>", "1"}, {"1-0", "=", "1"}, {"1.0-1+b1", ">>", "1.0-1"},
-		{"1.0+dfsg", ">>", "1.0"}, {"1.0a", "<<", "1.0+"}, {"a", "<<", "b"}, {"1.01", "=", "1.1"}, {"2:27.0.0-3+deb13u6", ">>", "2:27.0.0-3+deb13u5"},
-		{"1.2.3-1~bpo12+1", "<<", "1.2.3-1"}, {"18446744073709551616", ">>", "9"},
+		{"1", "=", "1"},
+		{"1", "<<", "2"},
+		{"1.10", ">>", "1.9"},
+		{"1.0~rc1", "<<", "1.0"},
+		{"1.0~~", "<<", "1.0~"},
+		{"1:0.1", ">>", "9"},
+		{"0:1", "=", "1"},
+		{"1-1", ">>", "1"},
+		{"1-0", "=", "1"},
+		{"1.0-1+b1", ">>", "1.0-1"},
+		{"1.0+dfsg", ">>", "1.0"},
+		{"1.0a", "<<", "1.0+"},
+		{"a", "<<", "b"},
+		{"1.01", "=", "1.1"},
+		{"2:27.0.0-3+deb13u6", ">>", "2:27.0.0-3+deb13u5"},
+		{"1.2.3-1~bpo12+1", "<<", "1.2.3-1"},
+		{"18446744073709551616", ">>", "9"},
 	}
-	dpkg, _ := exec.LookPath("dpkg")
+	dpkg, _ := host.Look("dpkg")
 	for _, r := range rows {
 		if got := (relation{"x", r.op, r.b}).holds("x", r.a); !got {
 			t.Errorf("%s %s %s does not hold", r.a, r.op, r.b)
 		}
 		if dpkg != "" {
 			op := map[string]string{"=": "eq", "<<": "lt", ">>": "gt"}[r.op]
-			if err := exec.Command(dpkg, "--compare-versions", r.a, op, r.b).Run(); err != nil {
+			if err := host.Exec(t.Context(), host.Command{Args: []string{dpkg, "--compare-versions", r.a, op, r.b}}); err != nil {
 				t.Errorf("dpkg says that %s %s %s does not hold", r.a, r.op, r.b)
 			}
 		}

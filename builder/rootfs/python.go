@@ -169,8 +169,8 @@ func (p *plan) sources(i int) ([]*entry, error) {
 
 const publicModules = "usr/lib/python3/dist-packages/"
 
-// compileDirs are the directories of a postinst's py3compile calls, relative
-// and with a slash at the end.
+// compileDirs are the directories of a postinst's py3compile calls, relative.
+// They are prefixes of paths and not directories, as py3compile takes them.
 func compileDirs(script string) []string {
 	var dirs []string
 	for line := range strings.SplitSeq(script, "\n") {
@@ -181,7 +181,7 @@ func compileDirs(script string) []string {
 		private := false
 		for k := 3; k < len(f); k++ {
 			if strings.HasPrefix(f[k], "/") {
-				dirs = append(dirs, strings.Trim(f[k], "/")+"/")
+				dirs = append(dirs, strings.TrimLeft(f[k], "/"))
 				private = true
 			} else if f[k] == "-V" || f[k] == "-X" {
 				k++

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func realInputs(t *testing.T) Inputs {
 	}
 	return Inputs{
 		Cache: cache,
-		Epoch: time.Unix(1763800000, 0),
+		Epoch: time.Unix(1795219200, 0),
 		Log:   os.Stderr,
 		XZ: func(ctx context.Context, r io.Reader, w io.Writer) error {
 			return host.Exec(ctx, host.Command{Args: []string{"xz", "-dc", "-T1"}, Stdin: r, Stdout: w})
@@ -123,5 +124,44 @@ func TestRealLayers(t *testing.T) {
 		}
 		t.Logf("%s: %v: %s", l.Name, time.Since(start), dir)
 		below = append(below, dir)
+	}
+}
+
+func TestRealFinish(t *testing.T) {
+	layers := realDebs(t)
+	in := realInputs(t)
+	in.Pinned, _ = os.ReadFile(os.Getenv("TRIVET_ROOTFS_PINNED"))
+	var below []string
+	for _, l := range layers {
+		dir, err := Install(context.Background(), in, below, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		below = append(below, dir)
+	}
+	start := time.Now()
+	lay := func(upper string) error {
+		for name, body := range map[string]string{
+			"usr/lib/systemd/system-preset/00-test.preset": "enable ssh.service\nenable systemd-networkd.service\nenable systemd-resolved.service\nenable chrony.service\n",
+			"etc/keystone/keystone.conf.tmpl":              "x",
+		} {
+			if err := os.MkdirAll(filepath.Join(upper, filepath.Dir(name)), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(upper, name), []byte(body), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	dir, err := Finish(context.Background(), in, below, lay, FinishOptions{Digest: os.Getenv("TRIVET_ROOTFS_DIGEST")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("finish: %v: %s", time.Since(start), dir)
+	s := host.Sandbox{Mounts: []host.Mount{{Target: "/", Layers: append(below, dir)}}}
+	script := `dpkg --audit; dpkg -l | tail -n +6 | cut -c1-2 | sort | uniq -c; dpkg -V 2>&1 | grep -v missing | head; ls -laR /var; mkdir /tmp/r; systemctl list-unit-files --state=enabled | cat; cat /usr/lib/tmpfiles.d/trivet-var.conf; mount -t tmpfs none /var; systemd-tmpfiles --create --prefix=/var; ls -la /var /var/lib /var/lib/nova /var/lib/openstack-dashboard /var/lib/dpkg/; systemd-tmpfiles --create --prefix=/var && echo again ok; dpkg -l keystone | tail -1`
+	if err := s.Run(context.Background(), host.Command{Args: []string{"sh", "-c", script}, Stdout: os.Stderr, Stderr: os.Stderr}); err != nil {
+		t.Fatal(err)
 	}
 }

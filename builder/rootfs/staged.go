@@ -106,8 +106,8 @@ func (s *staged) writeControl(files []controlFile) error {
 	return nil
 }
 
-// conffiles returns the absolute paths of a conffiles list (deb-conffiles(5));
-// lines with a flag (remove-on-upgrade) name files that are not in the package.
+// conffiles returns the absolute paths of a conffiles list (deb-conffiles(5)),
+// without the flagged ones (remove-on-upgrade), which are not in the package.
 func conffiles(text []byte) []string {
 	var out []string
 	for line := range strings.SplitSeq(string(text), "\n") {

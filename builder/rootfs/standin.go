@@ -25,6 +25,7 @@ func standIns() []standIn {
 		{"usr/sbin/update-rc.d", nothing, "services ship disabled; presets decide"},
 		{"usr/bin/deb-systemd-helper", nothing, "services ship disabled; presets decide"},
 		{"usr/bin/deb-systemd-invoke", nothing, "starts daemons"},
+		{"usr/lib/runit-helper/runit-helper", nothing, "services ship disabled, also for an init that is not there"},
 		{"usr/bin/py3compile", nothing, "byte code is made once, in parallel and the same every time"},
 		{"usr/bin/py3clean", nothing, "there is nothing to clean in a new tree"},
 		{"usr/sbin/depmod", nothing, "runs beside dpkg and not in its way"},

@@ -13,6 +13,7 @@ func volatilePaths() []string {
 		"var/log/dpkg.log", "var/log/alternatives.log", "var/log/bootstrap.log", "var/log/apt/*", "var/log/fontconfig.log",
 		"var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/cache/apt/archives/*",
 		"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
+		"var/lib/ucf/*.[0-9]", "var/lib/sgml-base/*.old", "var/lib/xml-core/*.old",
 		// caches made anew when missing
 		"var/cache/ldconfig/aux-cache", "root/.cache", "root/.wget-hsts", "root/.bash_history",
 		// identities and secrets

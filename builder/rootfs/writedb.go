@@ -192,7 +192,7 @@ func (p *plan) writeStatus(w *dbWriter) error {
 		}
 		list = append(list, s.stanza.with(
 			field{"Status", "install ok unpacked"},
-			field{"Conffiles", conffileField(s, conffiles(text))},
+			field{"Conffiles", conffileField(s, text)},
 		))
 	}
 	w.write(statusPath, formatStatus(list))
@@ -202,15 +202,18 @@ func (p *plan) writeStatus(w *dbWriter) error {
 // conffileField lists the conffiles with their sums. dpkg's own unpack would
 // leave them as NAME.dpkg-new for configure to move; they are in place
 // already, and dpkg then takes them as done (deferred_configure_conffile).
-func conffileField(s stored, names []string) string {
+func conffileField(s stored, text []byte) string {
 	sum := map[string]string{}
 	for _, e := range s.Entries {
 		sum["/"+e.Path] = e.MD5
 	}
 	var b strings.Builder
-	for _, n := range names {
-		if sum[n] != "" {
-			b.WriteString("\n " + n + " " + sum[n])
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "remove-on-upgrade "); ok {
+			b.WriteString("\n " + name + " newconffile remove-on-upgrade")
+		} else if sum[line] != "" {
+			b.WriteString("\n " + line + " " + sum[line])
 		}
 	}
 	return b.String()

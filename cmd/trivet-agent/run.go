@@ -47,9 +47,7 @@ func serve(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	port := status.NewPort(status.PortPath)
-	report := status.New(time.Now, port, status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{})
-	go flush(ctx, port)
+	report := status.New(time.Now, status.NewPort(status.PortPath), status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{})
 	err = firstboot.Run(ctx, firstboot.Inputs{
 		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan,
 	})
@@ -57,20 +55,6 @@ func serve(ctx context.Context, stderr io.Writer) error {
 		report.Say("agent", status.Failed, err.Error(), nil)
 	}
 	return err
-}
-
-// flush hands what a late reader of the port missed on to it.
-func flush(ctx context.Context, port *status.Port) {
-	t := time.NewTicker(5 * time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			port.Flush()
-		}
-	}
 }
 
 func newSource(root string) source.Env {

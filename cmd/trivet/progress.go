@@ -31,6 +31,7 @@ type progress struct {
 // shown is one stage that runs.
 type shown struct {
 	started, spoke time.Time
+	open           bool // its size is unknown: it ends when another begins
 	bar            *mpb.Bar
 }
 
@@ -62,8 +63,10 @@ func (p *progress) update(stage, unit string, done, total int64) {
 		if done > 0 && done >= total {
 			return // the last word of a stage that was over already
 		}
-		if total == 0 {
-			p.endAll()
+		for _, o := range slices.Clone(p.order) {
+			if p.stages[o].open {
+				p.end(o)
+			}
 		}
 		s = p.begin(stage, unit, total)
 	}
@@ -80,7 +83,7 @@ func (p *progress) update(stage, unit string, done, total int64) {
 }
 
 func (p *progress) begin(stage, unit string, total int64) *shown {
-	s := &shown{started: time.Now(), spoke: time.Now()}
+	s := &shown{started: time.Now(), spoke: time.Now(), open: total == 0}
 	p.stages[stage] = s
 	p.order = append(p.order, stage)
 	if !p.tty {

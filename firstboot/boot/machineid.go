@@ -39,7 +39,11 @@ func (b *Boot) giveMachineID(context.Context) (string, error) {
 // keepMachineID returns the id kept in dir. If there is none, it makes one and
 // keeps it so that no power cut loses it again; what is no id is put aside.
 func keepMachineID(dir string, random func([]byte) error) (id string, made bool, aside string, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", false, "", err
+	}
+	// The agent keeps secrets in it.
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", false, "", err
 	}
 	path := filepath.Join(dir, machineIDFile)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -62,6 +63,9 @@ type Env struct {
 	// Holds returns the network interface that holds an address, or "" and what
 	// addresses there are instead.
 	Holds func(netip.Addr) (device, have string, err error)
+	// IDs returns the numbers of a user and a group, -1 for an empty name. Nil:
+	// those of this machine.
+	IDs func(owner, group string) (uid, gid int, err error)
 	// Report tells the operator what the step does or waits for.
 	Report func(format string, args ...any)
 }
@@ -120,12 +124,35 @@ func (e Env) Active(ctx context.Context) (bool, error) {
 // WriteFile replaces the file at a path of the node, atomically and synced.
 // Empty names leave owner and group as root's.
 func (e Env) WriteFile(path string, data []byte, mode fs.FileMode, owner, group string) error {
-	uid, gid, err := host.IDs(owner, group)
+	uid, gid, err := e.ids(owner, group)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := host.WriteFile(e.Path(path), data, mode, uid, gid); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func (e Env) ids(owner, group string) (uid, gid int, err error) {
+	if e.IDs != nil {
+		return e.IDs(owner, group)
+	}
+	return host.IDs(owner, group)
+}
+
+// makeFolder makes a folder of the node that belongs to a service, and its
+// parents.
+func (e Env) makeFolder(path string, mode fs.FileMode, owner, group string) error {
+	uid, gid, err := e.ids(owner, group)
+	if err == nil {
+		err = os.MkdirAll(e.Path(path), mode)
+	}
+	if err == nil {
+		err = os.Chown(e.Path(path), uid, gid)
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
 	}
 	return nil
 }

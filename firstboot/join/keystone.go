@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
@@ -169,15 +168,7 @@ func writeKeys(env Env) error {
 		if err != nil {
 			return err
 		}
-		uid, gid, err := host.IDs("keystone", "keystone")
-		if err != nil {
-			return err
-		}
-		dir := env.Path(k.folder)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		if err := os.Chown(dir, uid, gid); err != nil {
+		if err := env.makeFolder(k.folder, 0o700, "keystone", "keystone"); err != nil {
 			return err
 		}
 		for file, epoch := range map[int]int{0: keyEpoch + 1, keyEpoch: keyEpoch} {

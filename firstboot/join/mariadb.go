@@ -194,17 +194,10 @@ func installDatabase(ctx context.Context, env Env) error {
 	if err := os.RemoveAll(env.Path(stagingDir)); err != nil {
 		return fmt.Errorf("remove what an earlier start left: %w", err)
 	}
-	uid, gid, err := host.IDs("mysql", "mysql")
-	if err != nil {
+	if err := env.makeFolder(stagingDir, 0o700, "mysql", "mysql"); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(env.Path(stagingDir), 0o700); err != nil {
-		return err
-	}
-	if err := os.Chown(env.Path(stagingDir), uid, gid); err != nil {
-		return err
-	}
-	_, err = env.Run(ctx, host.Command{
+	_, err := env.Run(ctx, host.Command{
 		Args: []string{
 			"/usr/bin/mariadb-install-db", "--user=mysql", "--datadir=" + env.Path(stagingDir),
 			"--auth-root-authentication-method=socket", "--skip-test-db",

@@ -63,11 +63,11 @@ func GaleraState(ctx context.Context, db *sql.DB) error {
 	// 4 is Synced (Galera's node states, wsrep_local_state).
 	switch {
 	case is["wsrep_cluster_status"] != "Primary":
-		return fmt.Errorf("Galera is in a component that is %q, not Primary", is["wsrep_cluster_status"])
+		return fmt.Errorf("the component of Galera is %q, not Primary", is["wsrep_cluster_status"])
 	case is["wsrep_local_state"] != "4":
-		return fmt.Errorf("Galera's member is %q, not Synced", is["wsrep_local_state_comment"])
+		return fmt.Errorf("the member of Galera is %q, not Synced", is["wsrep_local_state_comment"])
 	case is["wsrep_ready"] != "ON":
-		return errors.New("Galera does not take queries yet")
+		return errors.New("the database does not take queries yet")
 	}
 	var readOnly string
 	if err := db.QueryRowContext(ctx, "SELECT @@global.read_only").Scan(&readOnly); err != nil {

@@ -1,11 +1,14 @@
 package status
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -18,17 +21,24 @@ const (
 	ConsolePath = "/dev/console"
 )
 
-// maxBacklog bounds what a device keeps for a reader to come, in bytes.
-const maxBacklog = 256 << 10
+// What a device keeps for a reader to come, in bytes, and how often it tries to
+// hand it over: the pause doubles from the first to the last.
+const (
+	maxBacklog = 256 << 10
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 15 * time.Second
+)
 
 // device writes to a character device that may be missing, and whose reader may
 // be. What cannot be written now is kept, the oldest dropped first, and goes out
-// before the next.
+// before the next or a while later.
 type device struct {
 	mu      sync.Mutex
 	path    string
 	fd      int
 	backlog []byte
+	retry   *time.Timer // nil: nothing waits
+	pause   time.Duration
 }
 
 func newDevice(path string) *device { return &device{path: path, fd: -1} }
@@ -39,41 +49,61 @@ func (d *device) write(p []byte) {
 	defer d.mu.Unlock()
 	d.backlog = append(d.backlog, p...)
 	for len(d.backlog) > maxBacklog {
-		d.backlog = d.backlog[lineEnd(d.backlog):]
+		d.backlog = d.backlog[bytes.IndexByte(d.backlog, '\n')+1:]
 	}
+	if d.flush() {
+		d.pause = 0
+	}
+	d.schedule()
+}
+
+// again is the timer's.
+func (d *device) again() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retry = nil
 	d.flush()
+	d.schedule()
 }
 
-func lineEnd(p []byte) int {
-	if i := strings.IndexByte(string(p), '\n'); i >= 0 {
-		return i + 1
+// schedule sets the timer if something waits.
+func (d *device) schedule() {
+	switch {
+	case len(d.backlog) == 0:
+		d.pause = 0
+	case d.retry == nil:
+		d.pause = min(max(firstRetry, 2*d.pause), lastRetry)
+		d.retry = time.AfterFunc(d.pause, d.again)
 	}
-	return len(p)
 }
 
-func (d *device) flush() {
+// flush writes what it can, and answers whether the device took anything.
+func (d *device) flush() bool {
 	if d.fd < 0 {
 		fd, err := unix.Open(d.path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return
+			return false
 		}
 		d.fd = fd
 	}
+	took := false
 	for len(d.backlog) > 0 {
 		n, err := unix.Write(d.fd, d.backlog)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN || err == nil && n == 0:
-			return
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN) || err == nil && n == 0:
+			return took
 		case err != nil: // the device went away; a new one may come under its name
 			_ = unix.Close(d.fd)
 			d.fd = -1
-			return
+			return took
 		default:
+			took = true
 			d.backlog = d.backlog[n:]
 		}
 	}
 	d.backlog = nil
+	return took
 }
 
 // A Port is a virtio serial port: one JSON record a line.
@@ -85,13 +115,11 @@ func NewPort(path string) *Port { return &Port{newDevice(path)} }
 // Put writes the record, or keeps it until someone reads.
 func (p *Port) Put(r Record) { p.write(r.JSON()) }
 
-// Flush tries to write what is kept.
+// Flush tries now to hand over what is kept, for a program that ends.
 func (p *Port) Flush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.backlog) > 0 {
-		p.flush()
-	}
+	p.flush()
 }
 
 // A Console is a terminal.

@@ -47,9 +47,13 @@ func (r Record) JSON() []byte {
 
 // Lines returns the record for people, one line for each of its message's.
 func (r Record) Lines() []string {
+	head := fmt.Sprintf("trivet: %s %s", r.Step, r.State)
+	if r.Message == "" {
+		return []string{head}
+	}
 	var lines []string
 	for text := range strings.SplitSeq(r.Message, "\n") {
-		lines = append(lines, strings.TrimRight(fmt.Sprintf("trivet: %s %s: %s", r.Step, r.State, text), ": "))
+		lines = append(lines, head+": "+text)
 	}
 	return lines
 }
