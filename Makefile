@@ -29,7 +29,7 @@ test-images: images ## image tests: the files in out/, reproducibility, mmdebstr
 
 test-qemu: images ## boot tests: each image in QEMU, from its firmware to ready
 	$(SUDO) .ci/install qemu
-	go test ./qemu-tests -count=1 -timeout 90m -v -run 'Boot' -qemu -images $(abspath $(OUT))
+	go test ./qemu-tests -count=1 -timeout 75m -v -run 'Boot' -qemu -images $(abspath $(OUT))
 
 test-cluster: ## cluster tests
 	@echo "skipped: the cluster tier comes with the HA core; nothing is tested here yet"

@@ -8,9 +8,9 @@ import (
 	"trivet/roles"
 )
 
-// Check parses a payload and checks that it fits the image of a role. It
+// parsePayload reads a payload and checks that it fits the image of a role. It
 // changes nothing.
-func Check(role roles.Role, p source.Payload) (description, error) {
+func parsePayload(role roles.Role, p source.Payload) (description, error) {
 	d := description{payload: p}
 	hostname := ""
 	var err error

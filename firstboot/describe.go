@@ -139,7 +139,11 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 		if kept, err := loadStored(a.Root, a.check); err == nil {
 			network = kept.network
 		}
-		if err := a.setUpNetwork(ctx, network); err != nil {
+		err := a.setUpNetwork(ctx, network)
+		if err == nil {
+			err = a.waitOnline(ctx)
+		}
+		if err != nil {
 			return nil, tried, err
 		}
 	}
@@ -153,7 +157,7 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 }
 
 // check parses a payload and fits it to the image.
-func (a *agent) check(p source.Payload) (description, error) { return Check(a.role, p) }
+func (a *agent) check(p source.Payload) (description, error) { return parsePayload(a.role, p) }
 
 // sameNode answers whether two descriptions are of one node. A new instance-id
 // alone does not make it another: some platforms make one at every boot.

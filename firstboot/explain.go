@@ -42,7 +42,7 @@ func Explain(ctx context.Context, root string, env source.Env) (Explanation, err
 		return Explanation{}, err
 	}
 	e := Explanation{Image: role.Name}
-	check := func(p source.Payload) (description, error) { return Check(role, p) }
+	check := func(p source.Payload) (description, error) { return parsePayload(role, p) }
 	if kept, err := loadStored(root, check); err == nil {
 		e.Stored = summary(kept)
 	}
@@ -62,7 +62,7 @@ func explainPayload(ctx context.Context, role roles.Role, c *source.Candidate) (
 	if err != nil {
 		return nil, err
 	}
-	d, err := Check(role, payload)
+	d, err := parsePayload(role, payload)
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func (n *testNode) Put(r status.Record) {
 func (n *testNode) inputs() Inputs {
 	return Inputs{
 		Root: n.root, Host: n, Report: status.New(time.Now, n), Rescan: 5 * time.Millisecond,
-		Source: source.Env{Root: n.root, ReadDisk: host.ReadFiles, Client: source.NewClient(), Jitter: func() float64 { return 1 }, Sleep: sleep},
+		Source: source.Env{Root: n.root, ReadDisk: host.ReadFiles, Client: source.NewClient(), Jitter: func() float64 { return 0 }, Sleep: sleep},
 		System: System{
 			SetHostname: func(name string) error {
 				n.mu.Lock()
@@ -166,6 +166,7 @@ func (n *testNode) inputs() Inputs {
 				}
 				return "", "eth0 has none", nil
 			},
+			Online:     func() bool { return true },
 			RenameLink: func(string, string) error { return nil },
 			Serve:      func(join.Env, *status.Reporter) error { return nil },
 		},
@@ -375,6 +376,20 @@ func TestKnownNode(t *testing.T) {
 	n.boot(ready)
 	if !strings.Contains(n.read("/etc/front.conf"), "a-new-password") || n.read(storedPath) == stored {
 		t.Error("what is new in the node's own seed is not taken")
+	}
+}
+
+// TestServer: a seed on a server is read when the machine has an address, and
+// the network of that time is DHCP.
+func TestServer(t *testing.T) {
+	n := newNode(t)
+	n.put("/sys/class/dmi/id/product_serial", "ds=nocloud;s=http://127.0.0.1:1/\n")
+	n.boot(said("describe", status.Failed, "127.0.0.1:1: connect: connection refused (attempt 5)"))
+	if d := cmp.Diff([]string{"systemctl start systemd-networkd.service", "networkctl reload"}, n.log[:2]); d != "" {
+		t.Error(d)
+	}
+	if !strings.Contains(n.read("/run/systemd/network/20-trivet-default.network"), "DHCP=ipv4") {
+		t.Error("the network is not DHCP")
 	}
 }
 

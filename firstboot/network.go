@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"trivet/firstboot/host"
@@ -69,28 +68,51 @@ func (a *agent) renameLinks(n node.Network) {
 	}
 }
 
-// addressTimeout is how long a node waits for its address before it calls that
-// a failure and looks at its description again.
-const addressTimeout = 90 * time.Second
+// How long a node waits for its address before it says so, and before it calls
+// that a failure and looks at its description again.
+const (
+	addressPatience = 5 * time.Second
+	addressTimeout  = 90 * time.Second
+)
 
 // waitForAddress waits until this machine has the address that the description
 // gives it, and returns the interface that holds it.
 func (a *agent) waitForAddress(ctx context.Context, c node.Config) (string, error) {
-	want := c.Address.Addr()
+	want, said := c.Address.Addr(), false
 	for began := time.Now(); ; {
 		device, have, err := a.System.Holds(want)
-		switch {
+		switch waited := time.Since(began); {
 		case err != nil:
 			return "", err
 		case device != "" && c.Interface != "" && device != c.Interface:
 			return "", fmt.Errorf("the description says that %s is on %s, but %s has it", want, c.Interface, device)
 		case device != "":
 			return device, nil
-		case time.Since(began) > addressTimeout:
-			return "", fmt.Errorf("this machine does not have its address %s: %s; give it by a network-config or by DHCP, or correct address in the description", want, strings.TrimSpace(have))
+		case waited > addressTimeout:
+			return "", fmt.Errorf("this machine does not have its address %s: %s; give it by a network-config or by DHCP, or correct address in the description", want, have)
+		case waited > addressPatience && !said:
+			a.Report.Say("network", status.Waiting, fmt.Sprintf("for the address %s: %s", want, have), nil)
+			said = true
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return "", err
 		}
 	}
+}
+
+// onlineTimeout is how long a seed's server is not asked for want of any address
+// of this machine.
+const onlineTimeout = time.Minute
+
+// waitOnline waits for any address by which a server can be reached.
+func (a *agent) waitOnline(ctx context.Context) error {
+	for began := time.Now(); !a.System.Online(); {
+		if time.Since(began) > onlineTimeout {
+			return errors.New("this machine got no address on any network card, so that no server can be asked")
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }

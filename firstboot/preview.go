@@ -27,7 +27,7 @@ func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	check := func(p source.Payload) (description, error) { return Check(role, p) }
+	check := func(p source.Payload) (description, error) { return parsePayload(role, p) }
 	known, err := previewDescription(ctx, in, check)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,8 @@ type System struct {
 	SetHostname func(string) error
 	// Holds returns the interface that has an address, or "" and what there is.
 	Holds func(netip.Addr) (device, have string, err error)
+	// Online answers whether there is any address that leads out.
+	Online func() bool
 	// RenameLink gives the card with a hardware address a name.
 	RenameLink func(mac, name string) error
 	Database   *sql.DB
@@ -35,6 +37,7 @@ func NewSystem() (System, error) {
 	return System{
 		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
 		Holds:       host.DeviceOf,
+		Online:      host.Online,
 		RenameLink: func(mac, name string) error {
 			from, ok := host.LinkOf(mac)
 			if !ok {

@@ -26,11 +26,11 @@ type FinishOptions struct {
 // What overlay writes over a directory of the layers below does not change
 // that directory's owner and mode.
 func Finish(ctx context.Context, in Inputs, below []string, overlay func(upper string) error, o FinishOptions) (string, error) {
-	lines := []string{"overlay " + o.Digest, "preset " + defaultPreset, "pinned " + digest(in.Pinned)}
-	for i, d := range below {
-		lines = append(lines, fmt.Sprintf("below %03d %s", i, filepath.Base(d)))
+	lines, err := belowLines(in, below)
+	if err != nil {
+		return "", fmt.Errorf("finish the root: %w", err)
 	}
-	key, err := keyOf(in, "finish", lines)
+	key, err := keyOf(in, "finish", append(lines, "overlay "+o.Digest, "preset "+defaultPreset))
 	if err != nil {
 		return "", fmt.Errorf("finish the root: %w", err)
 	}

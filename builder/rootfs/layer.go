@@ -12,6 +12,7 @@ import (
 	"sort"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,9 +53,61 @@ func install(ctx context.Context, in Inputs, below []string, l Layer) (string, e
 	})
 }
 
+// InstallAll is Install for all layers of an image, lowest first. It
+// decompresses the packages of the next layers while scripts of one run, which
+// use no more than one CPU.
+func InstallAll(ctx context.Context, in Inputs, layers []Layer) ([]string, error) {
+	if err := trustCache(in.Cache); err != nil {
+		return nil, err
+	}
+	ready := make([]chan struct{}, len(layers))
+	var dirs []string
+	var todo []int
+	for i, l := range layers {
+		ready[i] = make(chan struct{})
+		key, err := layerKey(in, dirs, l)
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, filepath.Join(in.Cache, "layers", key))
+		if touch(dirs[i]) {
+			close(ready[i])
+		} else {
+			todo = append(todo, i)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		for _, i := range todo {
+			if err := Prepare(ctx, in, layers[i].Debs); err != nil {
+				return fmt.Errorf("install layer %s: %w", layers[i].Name, err)
+			}
+			close(ready[i])
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for i, l := range layers {
+			select {
+			case <-ready[i]:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if _, err := Install(ctx, in, dirs[:i], l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return dirs, g.Wait()
+}
+
 // cached returns the finished directory of key, made by make if there is none.
 // Two builds that want the same one do not make it twice.
 func cached(ctx context.Context, in Inputs, key string, make func(t *temp) (string, error)) (string, error) {
+	if err := trustCache(in.Cache); err != nil {
+		return "", err
+	}
 	dir := filepath.Join(in.Cache, "layers", key)
 	if touch(dir) {
 		return dir, nil
@@ -69,6 +122,9 @@ func cached(ctx context.Context, in Inputs, key string, make func(t *temp) (stri
 	defer lock.Close()
 	if touch(dir) {
 		return dir, nil
+	}
+	if err := markUnsynced(in.Cache); err != nil {
+		return "", err
 	}
 	t, err := newTemp(in.Cache, "layer")
 	if err != nil {
@@ -87,14 +143,16 @@ func cached(ctx context.Context, in Inputs, key string, make func(t *temp) (stri
 	return dir, nil
 }
 
-// touch says whether the layer is there, and marks it as used today: the
-// lock's time tells the cache which layers are old.
+// touch says whether the layer is there, and marks it as used now. A
+// directory's own time is the epoch and part of the layer; the time of its
+// last change of status (ctime) is not, and a change of mode to what it is
+// sets that.
 func touch(dir string) bool {
-	if _, err := os.Stat(dir); err != nil {
+	info, err := os.Stat(dir)
+	if err != nil {
 		return false
 	}
-	now := time.Now()
-	_ = os.Chtimes(dir+".lock", now, now)
+	_ = os.Chmod(dir, info.Mode())
 	return true
 }
 
@@ -115,17 +173,26 @@ func waitLock(ctx context.Context, path string) (*os.File, error) {
 
 // layerKey is the digest of all that a layer depends on.
 func layerKey(in Inputs, below []string, l Layer) (string, error) {
-	lines := []string{"pinned " + digest(in.Pinned)}
-	for i, d := range below {
-		if filepath.Dir(d) != filepath.Join(in.Cache, "layers") {
-			return "", fmt.Errorf("the layer %s below is not of the cache %s", d, in.Cache)
-		}
-		lines = append(lines, fmt.Sprintf("below %03d %s", i, filepath.Base(d)))
+	lines, err := belowLines(in, below)
+	if err != nil {
+		return "", err
 	}
 	for _, d := range l.Debs {
 		lines = append(lines, "deb "+d.SHA256)
 	}
 	return keyOf(in, "layer", lines)
+}
+
+// belowLines are the lines of a key for the layers below.
+func belowLines(in Inputs, below []string) ([]string, error) {
+	lines := []string{"pinned " + digest(in.Pinned)}
+	for i, d := range below {
+		if filepath.Dir(d) != filepath.Join(in.Cache, "layers") {
+			return nil, fmt.Errorf("the layer %s below is not of the cache %s", d, in.Cache)
+		}
+		lines = append(lines, fmt.Sprintf("below %03d %s", i, filepath.Base(d)))
+	}
+	return lines, nil
 }
 
 // keyOf makes a key of sorted lines and of what every key depends on.

@@ -18,8 +18,14 @@ import (
 // Install and Unpack do it themselves; a caller that has nothing else to do
 // for its second CPU may do it ahead for all layers.
 func Prepare(ctx context.Context, in Inputs, debs []Deb) error {
+	if err := trustCache(in.Cache); err != nil {
+		return err
+	}
 	todo, err := missing(in, debs)
 	if err != nil || len(todo) == 0 {
+		return err
+	}
+	if err := markUnsynced(in.Cache); err != nil {
 		return err
 	}
 	tmp, err := newTemp(in.Cache, "unpack")

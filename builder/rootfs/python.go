@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -123,7 +124,7 @@ func (b *build) pycDir(sha, interpreter string, files []*entry) string {
 			break
 		}
 	}
-	return filepath.Join(b.in.Cache, "pyc", sha[:2], sha+"."+digest([]byte(strings.Join(lines, "\n")))[:16])
+	return filepath.Join(b.in.Cache, "bytecode", sha[:2], sha+"."+digest([]byte(strings.Join(lines, "\n")))[:16])
 }
 
 func (c *compiled) load() error {
@@ -131,6 +132,8 @@ func (c *compiled) load() error {
 	if err != nil {
 		return err
 	}
+	now := time.Now()
+	_ = os.Chtimes(filepath.Dir(c.dir), now, now) // used now
 	if err := json.Unmarshal(text, &c.list); err != nil {
 		return fmt.Errorf("read the byte code kept in %s: %w", c.dir, err)
 	}

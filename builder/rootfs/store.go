@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // storeVersion is part of every store path. It changes with the format, with
@@ -119,12 +120,15 @@ func (s stored) content(n int) string {
 	return filepath.Join(s.dir, strconv.Itoa(n))
 }
 
-// loadAll opens all packages, which must be in the store.
+// loadAll opens all packages, which must be in the store, and marks their
+// part of the store as used now.
 func loadAll(in Inputs, debs []Deb) ([]stored, error) {
 	list := make([]stored, len(debs))
 	err := eachParallel(in.jobs(), len(debs), func(i int) error {
 		var err error
 		list[i], err = openStored(in.Cache, debs[i])
+		now := time.Now()
+		_ = os.Chtimes(filepath.Dir(list[i].dir), now, now)
 		return err
 	})
 	return list, err

@@ -18,17 +18,27 @@ type temp struct {
 }
 
 func newTemp(cache, name string) (*temp, error) {
-	base := filepath.Join(cache, "tmp")
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return nil, fmt.Errorf("make a temporary directory: %w", err)
-	}
-	// One build at a time looks for leftovers or makes a directory: between
-	// making and locking one it would look left over.
-	gate, err := lockFile(filepath.Join(base, "lock"))
+	gate, err := lockGate(cache)
 	if err != nil {
 		return nil, err
 	}
 	defer gate.Close()
+	return newTempInGate(cache, name)
+}
+
+// lockGate lets one process at a time look for leftovers or make a directory:
+// between making and locking one it would look left over.
+func lockGate(cache string) (*os.File, error) {
+	base := filepath.Join(cache, "tmp") // on the cache's file system: results are renamed out of it
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return nil, fmt.Errorf("make a temporary directory: %w", err)
+	}
+	return lockFile(filepath.Join(base, "lock"))
+}
+
+// newTempInGate is newTemp for a caller that has the gate's lock.
+func newTempInGate(cache, name string) (*temp, error) {
+	base := filepath.Join(cache, "tmp")
 	if err := sweep(base); err != nil {
 		return nil, err
 	}

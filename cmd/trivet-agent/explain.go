@@ -13,9 +13,10 @@ import (
 
 func explainCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
 	return &cli.Command{
-		Name:  "explain",
-		Usage: "tell where this node's description comes from, and why not from elsewhere",
-		Flags: []cli.Flag{root, &cli.BoolFlag{Name: "json", Usage: "for scripts"}},
+		Name:         "explain",
+		Usage:        "tell where this node's description comes from, and why not from elsewhere",
+		OnUsageError: usageError,
+		Flags:        []cli.Flag{root, &cli.BoolFlag{Name: "json", Usage: "for scripts"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return fmt.Errorf("explain takes no arguments; %w", errUsage)

@@ -66,10 +66,8 @@ journal (journalctl -u trivet-agent), in /run/trivet/status.json, and as JSON
 lines on the virtio port trivet.status.`,
 		Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run says it once
-		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error {
-			return fmt.Errorf("%w; %w", err, errUsage)
-		},
-		Commands: []*cli.Command{runCommand(stderr), explainCommand(root, stdout), renderCommand(root, stdout)},
+		OnUsageError:   usageError,
+		Commands:       []*cli.Command{runCommand(stderr), explainCommand(root, stdout), renderCommand(root, stdout)},
 		Action: func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return fmt.Errorf("there is no command %q; %w", c.Args().First(), errUsage)
@@ -77,4 +75,10 @@ lines on the virtio port trivet.status.`,
 			return cli.ShowRootCommandHelp(c)
 		},
 	}
+}
+
+// usageError marks what cli says of flags. It is not inherited: each command
+// names it.
+func usageError(_ context.Context, _ *cli.Command, err error, _ bool) error {
+	return fmt.Errorf("%w; %w", err, errUsage)
 }

@@ -12,8 +12,9 @@ import (
 
 func renderCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
 	return &cli.Command{
-		Name:  "render",
-		Usage: "write the configuration that this node would have, elsewhere",
+		Name:         "render",
+		Usage:        "write the configuration that this node would have, elsewhere",
+		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			root,
 			&cli.StringFlag{Name: "to", Usage: "write below `DIR`", Required: true},

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -27,11 +27,12 @@ const memoryGoal = 12 << 20
 
 func runCommand(stderr io.Writer) *cli.Command {
 	return &cli.Command{
-		Name:  "run",
-		Usage: "bring the node up and watch it; for systemd",
+		Name:         "run",
+		Usage:        "bring the node up and watch it; for systemd",
+		OnUsageError: usageError,
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
-				return errors.Join(errors.New("run takes no arguments"), errUsage)
+				return fmt.Errorf("run takes no arguments; %w", errUsage)
 			}
 			return serve(ctx, stderr)
 		},

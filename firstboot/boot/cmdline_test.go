@@ -46,7 +46,7 @@ func TestParseCmdlineRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no hash":        {"ro quiet", "no roothash="},
 		"short hash":     {"roothash=abcd", "has 4 hexadecimal digits, want 64"},
-		"no hexadecimal": {"roothash=" + strings.Repeat("g", 64), "invalid byte"},
+		"no hexadecimal": {"roothash=" + strings.Repeat("g", 64), "is not hexadecimal"},
 		"zeros":          {"roothash=" + strings.Repeat("0", 64), "all zeros"},
 		"two":            {"roothash=" + hashText + " roothash=" + strings.Repeat("1", 64), "two different"},
 		"too long":       {strings.Repeat("a", maxCmdline+1), "at most"},

@@ -35,12 +35,12 @@ func (h RootHash) Tree() GUID { return GUID(h[16:]) }
 // parseRootHash reads 64 hexadecimal digits.
 func parseRootHash(s string) (RootHash, error) {
 	var h RootHash
+	if len(s) != 2*len(h) {
+		return h, fmt.Errorf("has %d hexadecimal digits, want %d", len(s), 2*len(h))
+	}
 	b, err := hex.DecodeString(s)
 	if err != nil {
-		return h, err
-	}
-	if len(b) != len(h) {
-		return h, fmt.Errorf("has %d hexadecimal digits, want %d", len(s), 2*len(h))
+		return h, errors.New("is not hexadecimal")
 	}
 	copy(h[:], b)
 	if h == (RootHash{}) {

@@ -28,19 +28,20 @@ const (
 // reason to stay down: the kernel mounts what it can and goes read-only at the
 // first inconsistency; the operator is told, and boot.json says it to the agent.
 func (b *Boot) mountVar(ctx context.Context) (string, error) {
-	node, head, err := b.openVar()
+	node, err := b.findVar()
 	if err != nil {
 		return "", err
-	}
-	size, err := ext4Size(head)
-	if err != nil {
-		return "", &Problem{Err: fmt.Errorf("read the file system on %s (/var): %w", node, err), Do: fmt.Sprintf(
-			"if its data can go, delete partition %q (sgdisk from a rescue system): the next boot makes it anew; else restore it", labelVar)}
 	}
 	if err := b.need("ext4"); err != nil {
 		return "", err
 	}
+	// Before anything is read: fsck restores a superblock from its copies.
 	b.record.VarFsck = b.checkVar(ctx, node)
+	size, err := readExt4Size(b.at(node))
+	if err != nil {
+		return "", &Problem{Err: fmt.Errorf("read the file system on %s (/var): %w", node, err), Do: fmt.Sprintf(
+			"if its data can go, delete partition %q (sgdisk from a rescue system): the next boot makes it anew; else restore it", labelVar)}
+	}
 	const flags = unix.MS_NOATIME | unix.MS_NOSUID | unix.MS_NODEV
 	if err := b.Kernel.Mount(node, b.at(newRoot+"/var"), "ext4", flags, "errors=remount-ro"); err != nil {
 		return "", advise(fmt.Errorf("mount %s on /var: %w (fsck: %s)", node, err, b.record.VarFsck),
@@ -50,30 +51,31 @@ func (b *Boot) mountVar(ctx context.Context) (string, error) {
 	return message + b.growVar(ctx, node, size), nil
 }
 
-// openVar finds the partition and reads its first 2 KiB.
-func (b *Boot) openVar() (node string, head []byte, err error) {
+// findVar finds the partition and waits for its node.
+func (b *Boot) findVar() (node string, err error) {
 	p, ok, err := b.varPartition()
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
 	if !ok {
-		return "", nil, advise(fmt.Errorf("find /var: %s has no partition labelled %q", b.disk.Name, labelVar),
+		return "", advise(fmt.Errorf("find /var: %s has no partition labelled %q", b.disk.Name, labelVar),
 			"the definitions in "+repartDefinitions+" of the image must make one")
 	}
-	if node, err = b.waitNode(b.disk, p); err != nil {
-		return "", nil, err
-	}
-	b.record.VarDevice = node
-	f, err := os.Open(b.at(node))
+	b.record.VarDevice, err = b.waitNode(b.disk, p)
+	return b.record.VarDevice, err
+}
+
+func readExt4Size(path string) (int64, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", nil, advise(err, damaged)
+		return 0, err
 	}
 	defer f.Close()
-	head = make([]byte, 2048)
+	head := make([]byte, 2048)
 	if err := readFull(f, head, 0); err != nil {
-		return "", nil, advise(fmt.Errorf("read %s (/var): %w", node, err), damaged)
+		return 0, err
 	}
-	return node, head, nil
+	return ext4Size(head)
 }
 
 // checkVar runs fsck and returns its outcome in a word or two.

@@ -53,6 +53,21 @@ func DeviceOf(want netip.Addr) (device, have string, err error) {
 	return "", strings.Join(seen, ", "), nil
 }
 
+// Online answers whether any interface has an IPv4 address that leads further
+// than its link.
+func Online() bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {
+			return true
+		}
+	}
+	return false
+}
+
 // LinkOf returns the name of the interface with a hardware address.
 func LinkOf(mac string) (string, bool) {
 	links, err := net.Interfaces()

@@ -11,16 +11,18 @@ import (
 	"time"
 )
 
-// TestServers runs the source against servers as they are.
-func TestServers(t *testing.T) {
+// A serverCase is a server that is not as one would wish.
+type serverCase struct {
+	name string
+	// serve handles the n-th request for user-data, from 1.
+	serve func(w http.ResponseWriter, r *http.Request, n int32)
+	fails string // what the error says; empty: the seed is read
+	asked int32  // how often user-data is asked for
+}
+
+func serverCases() []serverCase {
 	big := strings.Repeat("x", 64<<10)
-	for _, c := range []struct {
-		name string
-		// serve handles the n-th request for user-data, from 1.
-		serve func(w http.ResponseWriter, r *http.Request, n int32)
-		fails string // what the error says; empty: the seed is read
-		asked int32  // how often user-data is asked for
-	}{
+	return []serverCase{
 		{"slow", func(w http.ResponseWriter, _ *http.Request, _ int32) {
 			for _, b := range []byte("#trivet/v1\n") {
 				_, _ = w.Write([]byte{b})
@@ -65,7 +67,12 @@ func TestServers(t *testing.T) {
 		{"redirects in a circle", func(w http.ResponseWriter, r *http.Request, _ int32) {
 			http.Redirect(w, r, "/user-data", http.StatusFound)
 		}, "more than 5 redirects", 30},
-	} {
+	}
+}
+
+// TestServers runs the source against servers as they are.
+func TestServers(t *testing.T) {
+	for _, c := range serverCases() {
 		t.Run(c.name, func(t *testing.T) {
 			var asked atomic.Int32
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
