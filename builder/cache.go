@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,17 +14,26 @@ import (
 	"trivet/roles"
 )
 
-// cacheKinds are the folders of the cache, each with what it holds.
-var cacheKinds = []struct{ name, about string }{
-	{"apt", "indices of the archive and resolved sets"},
-	{"debs", "package files, by digest"},
-	{"unpacked", "package files, decompressed"},
-	{"bytecode", "compiled Python, by package"},
-	{"layers", "configured package layers"},
-	{"tools", "the image tools"},
-	{"initrd", "initrds, by kernel"},
-	{"packed", "compressed layers"},
-	{"sealed", "compressed roots with their hash trees"},
+// cacheKinds are the folders of the cache, each with what it holds and how
+// deep below it the entries lie that can be removed one by one.
+func cacheKinds() []cacheKind {
+	return []cacheKind{
+		{"apt", "indices of the archive and resolved sets", 1},
+		{"debs", "package files, by digest", 2},
+		{"unpacked", "package files, decompressed", 2},
+		{"pyc", "compiled Python, by package", 2},
+		{"layers", "configured package layers", 1},
+		{"tools", "the image tools", 1},
+		{"initrd", "initrds, by kernel", 1},
+		{"packed", "compressed layers", 1},
+		{"sealed", "compressed roots with their hash trees", 1},
+	}
+}
+
+// A cacheKind is one folder of the cache.
+type cacheKind struct {
+	name, about string
+	depth       int
 }
 
 // A Usage is the size of each kind of cached thing.
@@ -45,8 +53,8 @@ type KindUsage struct {
 // CacheUsage measures the cache below dir.
 func CacheUsage(dir string) (Usage, error) {
 	u := Usage{Dir: dir}
-	for _, k := range cacheKinds {
-		entries, err := cacheEntries(filepath.Join(dir, k.name), k.name)
+	for _, k := range cacheKinds() {
+		entries, err := cacheEntries(filepath.Join(dir, k.name), k.depth)
 		if err != nil {
 			return Usage{}, err
 		}
@@ -77,36 +85,19 @@ type cacheEntry struct {
 	used  time.Time
 }
 
-// cacheEntries lists the entries of one kind: package files one by one, all
-// else by the folder's direct children.
-func cacheEntries(dir, kind string) ([]cacheEntry, error) {
-	var list []cacheEntry
-	if kind == "debs" {
-		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
-				return nil
-			}
-			if err == nil {
-				list = append(list, cacheEntry{path: p})
-			}
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the cache: %w", err)
-		}
-	} else {
-		names, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("list the cache: %w", err)
-		}
-		for _, n := range names {
-			list = append(list, cacheEntry{path: filepath.Join(dir, n.Name())})
-		}
+// cacheEntries lists the entries depth levels below dir.
+func cacheEntries(dir string, depth int) ([]cacheEntry, error) {
+	paths, err := filepath.Glob(dir + strings.Repeat("/*", depth))
+	if err != nil {
+		return nil, fmt.Errorf("list the cache: %w", err)
 	}
-	for i := range list {
-		if err := list[i].measure(); err != nil {
+	var list []cacheEntry
+	for _, p := range paths {
+		e := cacheEntry{path: p}
+		if err := e.measure(); err != nil {
 			return nil, fmt.Errorf("measure the cache: %w", err)
 		}
+		list = append(list, e)
 	}
 	return list, nil
 }
@@ -154,8 +145,8 @@ func PruneCache(ctx context.Context, dir, keep string) (int64, error) {
 	defer unlock()
 	var all []cacheEntry
 	var total, freed int64
-	for _, k := range cacheKinds {
-		list, err := cacheEntries(filepath.Join(dir, k.name), k.name)
+	for _, k := range cacheKinds() {
+		list, err := cacheEntries(filepath.Join(dir, k.name), k.depth)
 		if err != nil {
 			return 0, err
 		}
