@@ -90,9 +90,10 @@ func checkSealed(t *testing.T, n *cluster.Node) {
 }
 
 // tableScript prints name, start, size and the disk's size of each partition,
-// in units of 512 bytes, from sysfs: an image need not have tools for that.
+// in units of 512 bytes, from sysfs, and the name from udev, which reads it from
+// the disk: the kernel knows no name of a partition that was added to a disk in use.
 const tableScript = `cd /sys/class/block && for p in */partition; do d=$(dirname $p)
-echo $(sed -n s/^PARTNAME=//p $d/uevent) $(cat $d/start $d/size $d/../size); done`
+echo $(udevadm info --query=property --property=ID_PART_ENTRY_NAME --value $d) $(cat $d/start $d/size $d/../size); done`
 
 // checkDisk looks at the partitions that systemd-repart made on the first boot,
 // and at the room that Ironic's config drive needs (64 MiB at the disk's end).

@@ -18,7 +18,7 @@ import (
 
 // layerVersion is part of every layer's key. It changes whenever the same
 // packages would give another layer.
-const layerVersion = "1"
+const layerVersion = "2"
 
 // inside holds what runs inside the sandbox.
 //

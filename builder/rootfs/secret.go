@@ -88,6 +88,10 @@ func holdsKey(text []byte) bool {
 func keyBody(b []byte) bool {
 	b = b[:min(len(b), 1000)]
 	b = bytes.ReplaceAll(b, []byte(`\n`), []byte("\n"))
+	if len(b) == 0 || b[0] != '\n' && b[0] != '\r' {
+		return false
+	}
+	b, _, _ = bytes.Cut(b, []byte("-----")) // the END line
 	run := 0
 	for _, c := range b {
 		switch {
@@ -95,9 +99,7 @@ func keyBody(b []byte) bool {
 			if run++; run == minKeyRun {
 				return true
 			}
-		case c == '-':
-			return false // the END line
-		case !strings.ContainsRune("\r\n\t \"':,.;", rune(c)):
+		case !strings.ContainsRune("\r\n\t \"':,.;-", rune(c)):
 			return false
 		default:
 			run = 0

@@ -14,6 +14,8 @@ func volatilePaths() []string {
 		"var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/cache/apt/archives/*",
 		"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
 		"var/lib/ucf/*.[0-9]", "var/lib/sgml-base/*.old", "var/lib/xml-core/*.old",
+		// what a provider of linux-initramfs-tool makes: the image's initrd is Trivet's own
+		"boot/initrd.img-*", "initrd.img", "initrd.img.old",
 		// caches made anew when missing
 		"var/cache/ldconfig/aux-cache", "root/.cache", "root/.wget-hsts", "root/.bash_history",
 		// identities and secrets

@@ -32,6 +32,7 @@ var errUsage = errors.New("see --help")
 
 func main() {
 	host.Main(builder.Funcs())
+	syscall.Umask(0o022) // what a build makes does not depend on who builds
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()

@@ -22,7 +22,8 @@ func keystone() Step {
 	return Step{Name: "keystone", Done: keystoneDone, Do: keystoneStart}
 }
 
-// keystoneTasks are done once for the cloud, or again when their inputs change.
+// keystoneTasks are done once for the cloud, or again when their inputs change;
+// the tables come first.
 func keystoneTasks(env Env) ([]task, error) {
 	admin, err := env.Secret("keystone/admin")
 	if err != nil {
@@ -89,12 +90,19 @@ func keystoneStart(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range tasks {
+	for i, t := range tasks {
 		if err := runTask(ctx, env, t); err != nil {
 			return err
 		}
+		// Its workers import for a long time, and need no more than the tables:
+		// the other tasks run beside them.
+		if i == 0 {
+			if err := env.Start(ctx); err != nil {
+				return err
+			}
+		}
 	}
-	return env.Start(ctx)
+	return nil
 }
 
 func runTask(ctx context.Context, env Env, t task) error {

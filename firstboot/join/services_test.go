@@ -38,17 +38,16 @@ func TestKeystone(t *testing.T) {
 		"sql: ALTER USER 'keystone'@'%' IDENTIFIED VIA mysql_native_password USING '" + hash + "'",
 		"sql: GRANT ALL ON `keystone`.* TO 'keystone'@'%'",
 		"say: %s", "/usr/bin/keystone-manage db_sync", ledger[0], ledger[1], note + " <keystone/schema> <" + tasks[0].inputs + ">",
-		"say: %s",
+		"systemctl start keystone.service", "say: %s",
 		"/usr/bin/keystone-manage bootstrap --bootstrap-username admin --bootstrap-project-name admin --bootstrap-role-name admin" +
 			" --bootstrap-service-name keystone --bootstrap-region-id RegionOne --bootstrap-admin-url http://192.0.2.100:5000/v3" +
 			" --bootstrap-internal-url http://192.0.2.100:5000/v3 --bootstrap-public-url http://192.0.2.100:5000/v3",
 		ledger[0], ledger[1], note + " <keystone/bootstrap> <" + tasks[1].inputs + ">",
-		"systemctl start keystone.service",
 	}
 	if d := cmp.Diff(want, m.log); d != "" {
 		t.Error(d)
 	}
-	if !slices.Contains(m.env[want[10]], "OS_BOOTSTRAP_PASSWORD=canary-keystone-admin") {
+	if !slices.Contains(m.env[want[11]], "OS_BOOTSTRAP_PASSWORD=canary-keystone-admin") {
 		t.Error("the password does not reach keystone-manage by its environment")
 	}
 }
