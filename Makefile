@@ -45,7 +45,7 @@ bench: bin ## ratios against mkosi and mmdebstrap in the same run
 	go test ./qemu-tests -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x
 
 golden: ## rewrite the readable golden files after a wanted change
-	go test ./builder ./firstboot/... -update
+	go test ./builder ./firstboot/render -update
 
 clean: ## what the build made here (the cache stays: bin/trivet cache prune)
 	rm -rf bin $(OUT)

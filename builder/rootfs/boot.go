@@ -83,6 +83,9 @@ func markUnsynced(cache string) error {
 	if text, err := os.ReadFile(name); err == nil && string(text) == id {
 		return nil
 	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return fmt.Errorf("make the cache: %w", err)
+	}
 	f, err := os.Create(name)
 	if err != nil {
 		return fmt.Errorf("mark the cache: %w", err)

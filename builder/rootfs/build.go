@@ -41,7 +41,7 @@ func (b *build) run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	parts := []string{b.path("info")}
-	if err := os.Mkdir(b.path("info"), 0o755); err != nil {
+	if _, err := b.tmp.sub("info"); err != nil {
 		return "", err
 	}
 	if err := layInfo(newView(b.below), b.pkgs, b.path("info")); err != nil {
@@ -118,7 +118,8 @@ func (b *build) scripts(ctx context.Context, base bool) (aside, error) {
 		side.python, err = b.compilePython(ctx)
 		return err
 	})
-	return side, g.Wait()
+	err := g.Wait()
+	return side, err
 }
 
 // addSide puts what was made aside into the tree.
@@ -216,6 +217,9 @@ const toolsTarget = "/run/trivet"
 // sandbox is the tree of the layers with upper taking the writes and the
 // stand-ins covering their programs.
 func (b *build) sandbox(layers []string, upper string, list []standIn) (host.Sandbox, error) {
+	if _, err := b.tmp.sub(upper); err != nil {
+		return host.Sandbox{}, err
+	}
 	s := host.Sandbox{
 		Mounts: []host.Mount{
 			{Target: "/", Layers: layers, Upper: b.path(upper), Work: b.path(upper + ".work")},

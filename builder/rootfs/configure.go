@@ -19,7 +19,8 @@ import (
 func (b *build) preinst(ctx context.Context, layers []string, upper string) error {
 	script := b.preinstScript()
 	if script == "" {
-		return b.makeUpper(upper)
+		_, err := b.tmp.sub(upper)
+		return err
 	}
 	list, err := whileConfiguring(newView(layers))
 	if err != nil {
@@ -36,7 +37,7 @@ func (b *build) preinstScript() string {
 		if !p.has("preinst") {
 			continue
 		}
-		fmt.Fprintf(&s, "DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 /%s/%s.preinst install || fail %s $?\n",
+		fmt.Fprintf(&s, "DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 /%s/%s.preinst install </dev/null || fail %s $?\n",
 			p.deb.Name, p.deb.Arch, infoDir, infoName(p.stanza), p.deb.Name)
 	}
 	if s.Len() == 0 {
@@ -75,7 +76,11 @@ func (b *build) shell(ctx context.Context, what string, layers []string, upper, 
 	if err != nil {
 		return err
 	}
-	c := host.Command{Args: []string{"sh", "-e", "-s"}, Stdin: strings.NewReader(script), Stdout: b.in.log(), Stderr: b.in.log()}
+	// In a file: a program that reads standard input must not eat the script.
+	if err := os.WriteFile(b.path("tools/script"), []byte(script), 0o600); err != nil {
+		return err
+	}
+	c := host.Command{Args: []string{"sh", "-e", toolsTarget + "/script"}, Stdout: b.in.log(), Stderr: b.in.log()}
 	if err := s.Run(ctx, c); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -107,15 +112,6 @@ func (b *build) configure(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("configure packages: %w", err)
-	}
-	return nil
-}
-
-// makeUpper makes the directory that would have taken the writes of a sandbox
-// that is not needed.
-func (b *build) makeUpper(name string) error {
-	if err := os.Mkdir(b.path(name), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
 	}
 	return nil
 }

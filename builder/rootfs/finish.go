@@ -67,6 +67,10 @@ func (f *finishing) run(ctx context.Context, overlay func(upper string) error) (
 	if err := f.presets(ctx); err != nil {
 		return "", err
 	}
+	clean := folding{below: newView(f.below), dst: f.top}
+	if err := clean.inPlace(f.top, "."); err != nil {
+		return "", fmt.Errorf("clean the top layer: %w", err)
+	}
 	return f.top, f.seal()
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"trivet/builder/host"
 )
@@ -260,5 +261,28 @@ func TestInstallCancelled(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(in.Cache, "tmp/*-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestInstallUmask checks that the caller's umask is in no mode of a layer.
+func TestInstallUmask(t *testing.T) {
+	base := miniBase(t)
+	upper := testDeb{name: "a", control: map[string]string{"preinst": "#!/bin/sh\numask >/var/lib/mask\n", "postinst": "#!/bin/sh\nmkdir /srv /srv/x\n"}, entries: []testEntry{file("opt/x", "")}}
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	dirs := installAll(t, testInputs(t), []testDeb{base}, []testDeb{upper})
+	top, err := Finish(t.Context(), Inputs{Cache: filepath.Dir(filepath.Dir(dirs[0])), Epoch: testEpoch}, dirs, overlayOf(nil), FinishOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range append(dirs, top) {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("root of the layer has the mode %v, %v", info.Mode(), err)
+		}
+		for line := range strings.Lines(dump(t, dir)) {
+			if strings.Contains(line, " 0600") || strings.Contains(line, " 0700") {
+				t.Errorf("mode in %s: %.80s", dir, line)
+			}
+		}
 	}
 }

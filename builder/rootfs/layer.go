@@ -198,6 +198,7 @@ func belowLines(in Inputs, below []string) ([]string, error) {
 // keyOf makes a key of sorted lines and of what every key depends on.
 func keyOf(in Inputs, kind string, lines []string) (string, error) {
 	lines = append(lines, "version "+kind+" "+layerVersion+" "+storeVersion, fmt.Sprint("epoch ", in.Epoch.Unix()), "exclude "+DpkgConfig())
+	lines = append(lines, fmt.Sprintf("tables %q %q %q %q", standIns(), lateCommands(), volatilePaths(), notInFactory()))
 	files, err := inside.ReadDir("inside")
 	if err != nil {
 		return "", err

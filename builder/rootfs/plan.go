@@ -39,6 +39,9 @@ func newPlan(below *view, pkgs []stored) (*plan, error) {
 		below: below, pkgs: inUnpackOrder(pkgs), nodes: map[string]*planNode{}, dirs: map[string]string{},
 		div: div, db: &belowDB{view: below}, lost: map[string]map[string]bool{},
 	}
+	if err := p.checkNew(); err != nil {
+		return nil, err
+	}
 	if len(below.layers) == 0 {
 		p.mergeUsr()
 	}
@@ -59,6 +62,25 @@ func newPlan(below *view, pkgs []stored) (*plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// checkNew refuses a package that is there already: layers only add.
+func (p *plan) checkNew() error {
+	status, err := p.db.packages()
+	if err != nil {
+		return err
+	}
+	have := map[string]bool{}
+	for _, s := range status {
+		have[infoName(s)] = true
+	}
+	for _, s := range p.pkgs {
+		if have[infoName(s.stanza)] {
+			return fmt.Errorf("unpack package %s %s: it is installed in this layer or one below already", s.deb.Name, s.deb.Version)
+		}
+		have[infoName(s.stanza)] = true
+	}
+	return nil
 }
 
 // inUnpackOrder sorts by name, with base-files first: the first package that

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -111,34 +112,33 @@ func TestRealUnpack(t *testing.T) {
 	t.Log("times", time.Since(start), dir)
 }
 
-func TestRealLayers(t *testing.T) {
+// realBuild makes the layers of the real packages. TRIVET_ROOTFS_SHUFFLE gives
+// them in another order and with another number of jobs.
+func realBuild(t *testing.T) (Inputs, []string) {
+	t.Helper()
 	layers := realDebs(t)
 	in := realInputs(t)
-	in.Pinned, _ = os.ReadFile(os.Getenv("TRIVET_ROOTFS_PINNED"))
-	var below []string
-	for _, l := range layers {
-		start := time.Now()
-		dir, err := Install(context.Background(), in, below, l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s: %v: %s", l.Name, time.Since(start), dir)
-		below = append(below, dir)
+	var err error
+	if in.Pinned, err = os.ReadFile(os.Getenv("TRIVET_ROOTFS_PINNED")); err != nil {
+		t.Log("no pinned users: ", err)
 	}
+	if os.Getenv("TRIVET_ROOTFS_SHUFFLE") != "" {
+		in.Jobs = 3
+		for _, l := range layers {
+			slices.Reverse(l.Debs)
+		}
+	}
+	start := time.Now()
+	dirs, err := InstallAll(t.Context(), in, layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("layers: %v: %v", time.Since(start), dirs)
+	return in, dirs
 }
 
 func TestRealFinish(t *testing.T) {
-	layers := realDebs(t)
-	in := realInputs(t)
-	in.Pinned, _ = os.ReadFile(os.Getenv("TRIVET_ROOTFS_PINNED"))
-	var below []string
-	for _, l := range layers {
-		dir, err := Install(context.Background(), in, below, l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		below = append(below, dir)
-	}
+	in, below := realBuild(t)
 	start := time.Now()
 	lay := func(upper string) error {
 		for name, body := range map[string]string{

@@ -21,6 +21,7 @@ type standIn struct {
 func standIns() []standIn {
 	return []standIn{
 		{"usr/sbin/invoke-rc.d", nothing, "starts daemons; with it out of the way no policy-rc.d is needed"},
+		{"usr/sbin/service", nothing, "starts daemons"},
 		{"usr/sbin/start-stop-daemon", nothing, "starts daemons"},
 		{"usr/sbin/update-rc.d", nothing, "services ship disabled; presets decide"},
 		{"usr/bin/deb-systemd-helper", nothing, "services ship disabled; presets decide"},

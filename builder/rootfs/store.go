@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -81,8 +82,12 @@ func openStored(cache string, deb Deb) (stored, error) {
 }
 
 // checkName compares what the caller says of the package with what it says of
-// itself.
+// itself. Names become parts of paths and of shell commands, so their letters
+// are checked, too (deb-control(5)).
 func (s stored) checkName() error {
+	if !plainName(s.deb.Name) || !plainName(s.deb.Arch) {
+		return fmt.Errorf("package %q for %q: its name has letters that no package's name has", s.deb.Name, s.deb.Arch)
+	}
 	for _, c := range []struct{ field, want string }{
 		{"Package", s.deb.Name}, {"Version", s.deb.Version}, {"Architecture", s.deb.Arch},
 	} {
@@ -91,6 +96,10 @@ func (s stored) checkName() error {
 		}
 	}
 	return nil
+}
+
+func plainName(s string) bool {
+	return s != "" && s[0] != '.' && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
 }
 
 // has says whether the package has the control file name.

@@ -56,10 +56,15 @@ func newTempInGate(cache, name string) (*temp, error) {
 	return &temp{dir: dir, lock: lock}, nil
 }
 
-// sub makes a directory in the temporary one.
+// sub makes a directory in the temporary one, if it is not there. Its mode is
+// 0755 whatever the umask: it may become the root of a tree.
 func (t *temp) sub(name string) (string, error) {
 	dir := filepath.Join(t.dir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("make a temporary directory: %w", err)
 	}
 	return dir, nil

@@ -132,6 +132,16 @@ func packageRows() []unpackRow {
 			err:     "path /etc/x is also in package a 1",
 		},
 		{
+			summary: "one package twice",
+			debs:    []testDeb{{name: "a"}, {name: "a", version: "2"}},
+			err:     "unpack package a 2: it is installed in this layer or one below already",
+		},
+		{
+			summary: "a name that leads elsewhere",
+			debs:    []testDeb{{name: "../../x", version: "2"}},
+			err:     "its name has letters that no package's name has",
+		},
+		{
 			summary: "a directory that is a file elsewhere",
 			debs:    []testDeb{{name: "a", entries: []testEntry{file("x", "")}}, {name: "b", entries: []testEntry{dir("x")}}},
 			err:     "unpack package b 1: path /x is a directory in it, but a file in package a",

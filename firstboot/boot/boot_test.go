@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,59 +77,68 @@ func checkRecord(t *testing.T, m *machine) {
 	}
 }
 
-// TestProblems is every way a boot ends: the step, and what a person reads.
+// A problem is a way for a boot to end: the step, and what a person reads.
+type problem struct {
+	prepare func(*machine)
+	step    string
+	want    []string
+}
+
+var diskProblems = map[string]problem{
+	"no root hash": {func(m *machine) { m.put("proc/cmdline", "quiet") }, "cmdline", []string{"no roothash=", "boot menu"}},
+	"modules of another kernel": {func(m *machine) {
+		must(m.t, os.Rename(filepath.Join(m.root, moduleTree, "6.12"), filepath.Join(m.root, moduleTree, "6.11")))
+	}, "modules", []string{"kernel 6.12", `"6.11"`, "the image is at fault"}},
+	"no disk": {func(m *machine) { m.fail["load virtio_blk"] = errIO }, "disk", []string{
+		"wait 1m0s for the root", "no disk at all", "virtio_blk (input/output error)", "its driver may not be in the initrd",
+	}},
+	"another image": {func(m *machine) { m.parts[1].UUID[0] ^= 1 }, "disk", []string{
+		`vda (4 MiB, 512-byte sectors, serial serial-of-vda): 1 "ESP"`, `2 "root-a"`, "it holds another image",
+	}},
+	"only verity":    {func(m *machine) { m.parts = m.parts[2:] }, "disk", []string{"no disk has both", `3 "verity-a"`}},
+	"disk not asked": {func(m *machine) { m.cmdline("trivet.disk=vdz trivet.wait=3") }, "disk", []string{"wait 3s", `"vdz" of trivet.disk=`}},
+	"two disks": {func(m *machine) {
+		m.put("dev/vdb", "")
+		m.plugDisk("vdb")
+	}, "disk", []string{"2 disks hold the very same image", `vdb (serial "serial-of-vdb")`, "trivet.disk=SERIAL"}},
+	"sectors of another size": {func(m *machine) {
+		m.put("dev/vdb", "")
+		m.sector = 4096
+		m.plugDisk("vdb")
+		m.put("sys/class/block/vdb/queue/logical_block_size", "512")
+		m.sector, m.parts = 512, nil
+	}, "disk", []string{"vdb", "made for 4096-byte sectors", "--sector-size 512"}},
+}
+
+var rootProblems = map[string]problem{
+	"superblock": {func(m *machine) { m.changeTree(0) }, "verity", []string{"check the hash tree on /dev/vda3: its superblock begins with", "the disk is damaged"}},
+	"salt":       {func(m *machine) { m.changeTree(88) }, "verity", []string{"its top block has the hash", "the kernel command line says"}},
+	"top block":  {func(m *machine) { m.changeTree(verityBlock + 3) }, "verity", []string{"its top block has the hash"}},
+	"small partition": {func(m *machine) { m.parts[1].Last = m.parts[1].First + 38 }, "verity", []string{
+		"the data has 20480 bytes, its partition only 19968",
+	}},
+	"no device-mapper":   {func(m *machine) { m.fail["load dm_mod"] = errIO }, "verity", []string{"load module dm_mod"}},
+	"verity refused":     {func(m *machine) { m.fail["verity"] = errIO }, "verity", []string{"open dm-verity: input/output error"}},
+	"no file system":     {func(m *machine) { m.put("dev/dm-0", strings.Repeat("x", 4096)) }, "root", []string{"neither squashfs nor erofs"}},
+	"root not mounted":   {func(m *machine) { m.fail["mount squashfs"] = errIO }, "root", []string{"mount the squashfs of /dev/dm-0"}},
+	"repart fails":       {func(m *machine) { m.codes["systemd-repart"] = 1 }, "repart", []string{"exit code 1", "| words of systemd-repart", "| more", "large enough for slot B"}},
+	"repart hangs":       {func(m *machine) { m.fail["run systemd-repart"] = errors.New("timed out after 2m0s") }, "repart", []string{"timed out", "| half of its words"}},
+	"repart forgets var": {func(m *machine) { m.noVar = true }, "var", []string{`no partition labelled "var"`}},
+	"var not mounted":    {func(m *machine) { m.fail["mount ext4"] = errIO }, "var", []string{"mount /dev/vda6 on /var", "fsck: clean", "fsck.repair=yes"}},
+	"var is no ext4":     {func(m *machine) { m.later(func() { m.put("dev/vda6", strings.Repeat("\x00", 4096)) }) }, "var", []string{"it holds no ext4", "the next boot makes it anew"}},
+	"two vars": {func(m *machine) {
+		m.makePlug(func() { m.makeVar(5); m.parts[0].Label = "var"; m.writeTable("vda", m.parts) })
+	}, "repart", []string{"partitions 1 and 6 of vda are both labelled var"}},
+	"no overlay":    {func(m *machine) { m.fail["mount overlay"] = errIO }, "etc", []string{"lay an overlay over /etc"}},
+	"no randomness": {func(m *machine) { m.fail["random"] = errIO }, "machine-id", []string{"input/output error"}},
+	"switch":        {func(m *machine) { m.fail["switch"] = errIO }, "switch-root", []string{"switch root: input/output error"}},
+	"exec":          {func(m *machine) { m.fail["exec"] = errIO }, "switch-root", []string{"start /usr/lib/systemd/systemd"}},
+}
+
 func TestProblems(t *testing.T) {
-	for name, c := range map[string]struct {
-		prepare func(*machine)
-		step    string
-		want    []string
-	}{
-		"no root hash": {func(m *machine) { m.put("proc/cmdline", "quiet") }, "cmdline", []string{"no roothash=", "boot menu"}},
-		"modules of another kernel": {func(m *machine) {
-			must(m.t, os.Rename(filepath.Join(m.root, moduleTree, "6.12"), filepath.Join(m.root, moduleTree, "6.11")))
-		}, "modules", []string{"kernel 6.12", `"6.11"`, "the image is at fault"}},
-		"no disk": {func(m *machine) { m.fail["load virtio_blk"] = errIO }, "disk", []string{
-			"wait 1m0s for the root", "no disk at all", "virtio_blk (input/output error)", "its driver may not be in the initrd",
-		}},
-		"another image": {func(m *machine) { m.parts[1].UUID[0] ^= 1 }, "disk", []string{
-			`vda (4 MiB, 512-byte sectors, serial serial-of-vda): 1 "ESP"`, `2 "root-a"`, "it holds another image",
-		}},
-		"only verity":    {func(m *machine) { m.parts = m.parts[2:] }, "disk", []string{"no disk has both", `3 "verity-a"`}},
-		"disk not asked": {func(m *machine) { m.cmdline("trivet.disk=vdz trivet.wait=3") }, "disk", []string{"wait 3s", `"vdz" of trivet.disk=`}},
-		"two disks": {func(m *machine) {
-			m.put("dev/vdb", "")
-			m.plugDisk("vdb")
-		}, "disk", []string{"2 disks hold the very same image", `vdb (serial "serial-of-vdb")`, "trivet.disk=SERIAL"}},
-		"sectors of another size": {func(m *machine) {
-			m.put("dev/vdb", "")
-			m.sector = 4096
-			m.plugDisk("vdb")
-			m.put("sys/class/block/vdb/queue/logical_block_size", "512")
-			m.sector, m.parts = 512, nil
-		}, "disk", []string{"vdb", "made for 4096-byte sectors", "--sector-size 512"}},
-		"superblock": {func(m *machine) { m.changeTree(0) }, "verity", []string{"check the hash tree on /dev/vda3: its superblock begins with", "the disk is damaged"}},
-		"salt":       {func(m *machine) { m.changeTree(88) }, "verity", []string{"its top block has the hash", "the kernel command line says"}},
-		"top block":  {func(m *machine) { m.changeTree(verityBlock + 3) }, "verity", []string{"its top block has the hash"}},
-		"small partition": {func(m *machine) { m.parts[1].Last = m.parts[1].First + 38 }, "verity", []string{
-			"the data has 20480 bytes, its partition only 19968",
-		}},
-		"no device-mapper":   {func(m *machine) { m.fail["load dm_mod"] = errIO }, "verity", []string{"load module dm_mod"}},
-		"verity refused":     {func(m *machine) { m.fail["verity"] = errIO }, "verity", []string{"open dm-verity: input/output error"}},
-		"no file system":     {func(m *machine) { m.put("dev/dm-0", strings.Repeat("x", 4096)) }, "root", []string{"neither squashfs nor erofs"}},
-		"root not mounted":   {func(m *machine) { m.fail["mount squashfs"] = errIO }, "root", []string{"mount the squashfs of /dev/dm-0"}},
-		"repart fails":       {func(m *machine) { m.codes["systemd-repart"] = 1 }, "repart", []string{"exit code 1", "| words of systemd-repart", "| more", "large enough for slot B"}},
-		"repart hangs":       {func(m *machine) { m.fail["run systemd-repart"] = errors.New("timed out after 2m0s") }, "repart", []string{"timed out", "| half of its words"}},
-		"repart forgets var": {func(m *machine) { m.noVar = true }, "var", []string{`no partition labelled "var"`}},
-		"var not mounted":    {func(m *machine) { m.fail["mount ext4"] = errIO }, "var", []string{"mount /dev/vda6 on /var", "fsck: clean", "fsck.repair=yes"}},
-		"var is no ext4":     {func(m *machine) { m.later(func() { m.put("dev/vda6", strings.Repeat("\x00", 4096)) }) }, "var", []string{"it holds no ext4", "the next boot makes it anew"}},
-		"two vars": {func(m *machine) {
-			m.makePlug(func() { m.makeVar(5); m.parts[0].Label = "var"; m.writeTable("vda", m.parts) })
-		}, "repart", []string{"partitions 1 and 6 of vda are both labelled var"}},
-		"no overlay":    {func(m *machine) { m.fail["mount overlay"] = errIO }, "etc", []string{"lay an overlay over /etc"}},
-		"no randomness": {func(m *machine) { m.fail["random"] = errIO }, "machine-id", []string{"input/output error"}},
-		"switch":        {func(m *machine) { m.fail["switch"] = errIO }, "switch-root", []string{"switch root: input/output error"}},
-		"exec":          {func(m *machine) { m.fail["exec"] = errIO }, "switch-root", []string{"start /usr/lib/systemd/systemd"}},
-	} {
+	all := maps.Clone(diskProblems)
+	maps.Copy(all, rootProblems)
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			m := newTestMachine(t, 512)
 			c.prepare(m)
