@@ -25,11 +25,11 @@ test: ## unit tests: under two minutes, no network beyond Go modules
 
 test-images: images ## image tests: the files in out/, reproducibility, mmdebstrap beside it
 	$(SUDO) .ci/install test
-	go test ./qemu-tests -count=1 -timeout 60m -v -run 'Image' -images $(abspath $(OUT))
+	go test ./qemu-tests -count=1 -timeout 60m -v -run 'Image' -skip '$(SKIP)' -images $(abspath $(OUT))
 
 test-qemu: images ## boot tests: each image in QEMU, from its firmware to ready
 	$(SUDO) .ci/install qemu
-	go test ./qemu-tests -count=1 -timeout 75m -v -run 'Boot' -qemu -images $(abspath $(OUT))
+	go test ./qemu-tests -count=1 -timeout 75m -v -run '$(or $(RUN),Boot)' -skip '$(SKIP)' -qemu -images $(abspath $(OUT))
 
 test-cluster: ## cluster tests
 	@echo "skipped: the cluster tier comes with the HA core; nothing is tested here yet"

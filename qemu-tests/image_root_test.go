@@ -170,7 +170,9 @@ var privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\r?\n(?:[
 
 // published are the keys that Debian ships in the tests of Python packages:
 // everyone has them, and no service reads them.
-var published = regexp.MustCompile(`^/usr/lib/python3/dist-packages/([a-z_]+/tests/|slapdtest/certs/)`)
+var published = regexp.MustCompile(`^/usr/lib/python3/dist-packages/([a-z_]+/tests/|slapdtest/certs/)` +
+	// the self-tests of GnuTLS, which its programs bring along; OVMF's published key for tests of Secure Boot
+	`|^/usr/bin/gnutls-(cli|serv)$|^/usr/share/ovmf/PkKek-1-snakeoil\.(key|pem)$`)
 
 // privateKeys reads all small files of the root and returns those with a key.
 func privateKeys(root string) ([]string, error) {

@@ -161,6 +161,12 @@ func bill(ctx context.Context, write func(Manifest, string) error, m Manifest, p
 
 func (in Inputs) replace(temp string, m Manifest) error {
 	final := filepath.Join(in.Out, m.File())
+	dropped := map[string]bool{} // artifacts of the last build that this one does not have
+	if last, err := Read(final); err == nil {
+		for _, a := range last.Artifacts {
+			dropped[a.Name] = true
+		}
+	}
 	if err := os.Remove(final); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -170,6 +176,12 @@ func (in Inputs) replace(temp string, m Manifest) error {
 			return err
 		}
 		if err := os.Rename(from, filepath.Join(in.Out, a.Name)); err != nil {
+			return err
+		}
+		delete(dropped, a.Name)
+	}
+	for name := range dropped {
+		if err := os.Remove(filepath.Join(in.Out, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -76,6 +76,26 @@ func TestWriteAndVerify(t *testing.T) {
 	}
 }
 
+// TestWriteDropsWhatTheLastBuildHad: an artifact that is made no more must not
+// stay beside the new ones.
+func TestWriteDropsWhatTheLastBuildHad(t *testing.T) {
+	in := testInputs(t)
+	in.Texts[".old"] = "x"
+	if _, err := Write(context.Background(), in); err != nil {
+		t.Fatal(err)
+	}
+	delete(in.Texts, ".old")
+	if err := os.WriteFile(in.Raw, []byte("image"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(context.Background(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, in.Out); strings.Contains(got, "web.old") {
+		t.Errorf("artifacts = %s; want no web.old", got)
+	}
+}
+
 func TestCompressedImageIsTheImageWhateverTheJobs(t *testing.T) {
 	in := testInputs(t)
 	var texts [][]byte
