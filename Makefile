@@ -40,9 +40,8 @@ check: ## vet, staticcheck, gofumpt, import rules
 	@test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"
 	go test ./cmd -run 'Rules' -count=1
 
-bench: bin ## ratios against mkosi and mmdebstrap in the same run
-	$(SUDO) .ci/install bench
-	go test ./qemu-tests -count=1 -timeout 120m -run '^$$' -bench . -benchtime 1x
+bench: ## ratios against mkosi and mmdebstrap in the same run
+	@echo "skipped: the benchmarks are not written yet; no figure of README or ARCHITECTURE.md claims to come from here"
 
 golden: ## rewrite the readable golden files after a wanted change
 	go test ./builder ./firstboot/render -update
