@@ -1,7 +1,6 @@
 # Trivet. `make help` lists the targets; README.md tells the rest.
 OUT    ?= out
 ROLES  ?= controller compute storage
-GOFLAGS += -trimpath
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -14,7 +13,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 bin: ## bin/trivet, bin/trivet-agent, bin/trivet-init
-	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 images: bin ## install what a build needs; the three roles' images in out/
 	$(SUDO) .ci/install build
