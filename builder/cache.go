@@ -160,12 +160,30 @@ func PruneCache(ctx context.Context, dir, keep string) (int64, error) {
 		if total-freed <= int64(limit) || ctx.Err() != nil {
 			break
 		}
-		if err := os.RemoveAll(e.path); err != nil {
+		if err := discard(dir, e.path); err != nil {
 			return freed, fmt.Errorf("prune the cache: %w", err)
 		}
 		freed += e.bytes
 	}
 	return freed, ctx.Err()
+}
+
+// discard removes one entry. It is moved aside first: a prune that is killed
+// must not leave half an entry under a name that counts as whole. Builds clear
+// what lies in tmp.
+func discard(dir, entry string) error {
+	aside := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(aside, 0o755); err != nil {
+		return err
+	}
+	grave, err := os.MkdirTemp(aside, "prune-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(entry, filepath.Join(grave, filepath.Base(entry))); err != nil {
+		return err
+	}
+	return os.RemoveAll(grave)
 }
 
 // lockCache takes the cache's lock: shared for a build, exclusive for a prune,
