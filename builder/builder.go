@@ -14,6 +14,7 @@ import (
 	"trivet/builder/host"
 	"trivet/builder/overlay"
 	"trivet/builder/publish"
+	"trivet/builder/rootfs"
 	"trivet/roles"
 )
 
@@ -85,6 +86,9 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if m, ok := publish.Current(in.Out, b.base(role), key); ok {
 		return Result{Manifest: m, Unchanged: true, Stages: b.clock.stages}, nil
 	}
+	if err := rootfs.Open(in.Cache); err != nil {
+		return Result{}, err
+	}
 	root, tools, err := b.root(ctx, role, lock, files)
 	if err != nil {
 		return Result{}, err
@@ -104,6 +108,7 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	synced := b.sync()
 	raw, err := b.disk(ctx, role, tools, uki, sealed)
 	if err != nil {
 		return Result{}, err
@@ -112,7 +117,17 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := <-synced; err != nil {
+		return Result{}, err
+	}
 	return Result{Manifest: m, Stages: b.clock.stages}, nil
+}
+
+// sync brings the cache to the disk while the artifacts are written.
+func (b *build) sync() <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- rootfs.Sync(b.in.Cache) }()
+	return done
 }
 
 // root makes the tree of the image, as overlay layers, lowest first.

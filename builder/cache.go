@@ -21,7 +21,7 @@ func cacheKinds() []cacheKind {
 		{"apt", "indices of the archive and resolved sets", 1},
 		{"debs", "package files, by digest", 2},
 		{"unpacked", "package files, decompressed", 2},
-		{"pyc", "compiled Python, by package", 2},
+		{"bytecode", "compiled Python, by package", 2},
 		{"layers", "configured package layers", 1},
 		{"tools", "the image tools", 1},
 		{"initrd", "initrds, by kernel", 1},
@@ -96,6 +96,9 @@ func cacheEntries(dir string, depth int) ([]cacheEntry, error) {
 		e := cacheEntry{path: p}
 		if err := e.measure(); err != nil {
 			return nil, fmt.Errorf("measure the cache: %w", err)
+		}
+		if strings.HasPrefix(filepath.Base(p), ".") {
+			e.used = time.Time{} // what a killed build left: the first to go
 		}
 		list = append(list, e)
 	}

@@ -220,20 +220,21 @@ func (b *build) rootfs(tools *tools) rootfs.Inputs {
 	return in
 }
 
-// layers makes the package layers, lowest first.
+// layers makes the package layers, lowest first, and over them the one that
+// moves /var.
 func (b *build) layers(ctx context.Context, lock apt.Lock, paths map[string]string, tools *tools) ([]string, error) {
-	var layers []string
+	defer b.clock.stage("layers")()
 	in := b.rootfs(tools)
+	var want []rootfs.Layer
 	for _, set := range setNames(lock) {
-		end := b.clock.stage("layer " + set)
-		dir, err := rootfs.Install(ctx, in, layers, rootfs.Layer{Name: set, Debs: debsOf(lock, set, paths)})
-		end()
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, dir)
+		want = append(want, rootfs.Layer{Name: set, Debs: debsOf(lock, set, paths)})
 	}
-	return layers, nil
+	layers, err := rootfs.InstallAll(ctx, in, want)
+	if err != nil {
+		return nil, err
+	}
+	factory, err := rootfs.Factory(ctx, in, layers)
+	return append(layers, factory), err
 }
 
 // finish lays the overlays and everything else that makes the tree an image.

@@ -26,9 +26,10 @@ func TestBootRefusesADamagedRoot(t *testing.T) {
 		flip func(root, verity part) []int64
 	}{
 		{"first block of the root", func(root, _ part) []int64 { return []int64{root.offset + 5} }},
-		{"one byte in each 64 KiB of the root", func(root, _ part) []int64 {
+		// The tables that a mount reads lie at the end; what is read after it does not.
+		{"one byte in each 64 KiB of the files", func(root, _ part) []int64 {
 			var at []int64
-			for o := int64(64 << 10); o < root.used; o += 64 << 10 {
+			for o := int64(64 << 10); o < root.used*9/10; o += 64 << 10 {
 				at = append(at, root.offset+o+1234)
 			}
 			return at

@@ -11,7 +11,7 @@ import (
 
 // TestBootWithMalformedSeedChangesNothing gives a node a description with a
 // misspelt key. It must say file, line and column on its console, wait, and
-// have written nothing of it; with the seed put right it boots as if new.
+// have written nothing of it; with the seed put right it goes on as if new.
 func TestBootWithMalformedSeedChangesNothing(t *testing.T) {
 	c, l := machines(t, "storage"), newLab(t)
 	o := l.options(c, "storage", cluster.Virtio)
@@ -38,5 +38,5 @@ func TestBootWithMalformedSeedChangesNothing(t *testing.T) {
 	}
 	n.SetSeed(good)
 	n.Start()
-	n.WaitReady(readyTime)
+	n.WaitRecord(readyTime, "a rendered configuration", func(r cluster.Record) bool { return r.Step == "render" && r.State == "done" })
 }

@@ -18,8 +18,20 @@ import (
 // parts that nothing verifies are thrown away.
 const unsyncedName = "unsynced"
 
-// cacheParts are the directories of this package in the cache.
-func cacheParts() []string { return []string{"unpacked", "layers", "bytecode"} }
+// cacheParts are the directories of the cache whose contents are taken on
+// trust. Packages and indices are not among them: their digests are checked.
+func cacheParts() []string {
+	return []string{"unpacked", "layers", "bytecode", "tools", "initrd", "packed", "sealed"}
+}
+
+// Open makes the cache ready for a build that will write to it: what a power
+// cut may have damaged is thrown away. Sync is its counterpart.
+func Open(cache string) error {
+	if err := trustCache(cache); err != nil {
+		return err
+	}
+	return markUnsynced(cache)
+}
 
 // bootID names this boot of the machine (random(4)).
 func bootID() (string, error) {

@@ -8,11 +8,36 @@
 //	store ─► plan (who puts what where; dpkg's rules on conflicts, Replaces, diversions)
 //	plan ─► a directory of hard links into the store, and dpkg's database
 //	       ─► preinst, dpkg --configure in a sandbox   ┐ at the same time
-//	       ─► Python byte code, kept by package        ┘
+//	       ─► Python byte code, kept by package; depmod ┘
 //	       ─► one directory with fixed times: the layer, kept by its inputs
+//	layers ─► Factory: /var moves to where a machine's empty /var is filled from
+//	       ─► Finish: overlay files, presets, the check for secrets
 //
 // A name in a package never reaches the file system on its own: the store
 // writes numbered files, and the plan resolves every path in memory, symbolic
 // links included, before the first directory is made. Symbolic links are laid
-// last, so nothing is ever written through one.
+// last, so nothing is ever written through one. After scripts have run, the
+// tree is touched only through os.Root or by the sandbox.
+//
+// # What differs from a tree that apt makes of the same packages
+//
+// Beside a tree of mmdebstrap with the same path-excludes, an image
+//
+//   - has no rcN.d links, no links in /etc/systemd for services, no state of
+//     deb-systemd-helper and no runit links: presets decide what starts;
+//   - has none of volatilePaths: logs, locks, backups, identities, keys; no
+//     initramfs, no databases below /var/lib/mysql, no font caches;
+//   - has no byte code of test suites (see compileTests) and of two links in
+//     the standard library;
+//   - has pinned users where Inputs.Pinned names them; a home that adduser
+//     would have made for one comes by tmpfiles.d;
+//   - has an /etc/hosts, and 127.0.0.1 where a script asked for the host's own
+//     address (my_ip in nova.conf);
+//   - has an empty apparmor.d/local/usr.bin.keystone-all: conffiles are in
+//     place before the scripts of other packages run, where dpkg would still
+//     have them as .dpkg-new;
+//   - sorts dpkg's status and some generated lists; no directory has another
+//     time than the epoch.
+//
+// All other files, owners, modes and dpkg's status are the same.
 package rootfs

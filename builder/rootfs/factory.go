@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,9 @@ import (
 const (
 	factoryDir   = "usr/share/factory"
 	tmpfilesPath = "usr/lib/tmpfiles.d/trivet-var.conf"
+
+	// what only an overlay puts there
+	overlayTmpfilesPath = "usr/lib/tmpfiles.d/trivet-var-overlay.conf"
 )
 
 // dpkgHome is where an image has dpkg's database: it says what the sealed
@@ -47,8 +51,40 @@ func notInFactory() []string {
 	}
 }
 
+// Factory makes the layer over all package layers that moves what they have
+// under /var to the factory, and dpkg's database to dpkgHome. Finish does the
+// same where Factory's layer is not among the layers below; with it, a change
+// of an overlay leaves this part, the larger one, as it is.
+func Factory(ctx context.Context, in Inputs, below []string) (string, error) {
+	lines, err := belowLines(in, below)
+	if err != nil {
+		return "", fmt.Errorf("move /var to the factory: %w", err)
+	}
+	key, err := keyOf(in, "factory", lines)
+	if err != nil {
+		return "", fmt.Errorf("move /var to the factory: %w", err)
+	}
+	return cached(ctx, in, key, func(t *temp) (string, error) {
+		f := finishing{build: build{in: in, below: below, tmp: t}}
+		if f.top, err = t.sub("top"); err != nil {
+			return "", err
+		}
+		root, err := os.OpenRoot(f.top)
+		if err != nil {
+			return "", err
+		}
+		defer root.Close()
+		if err := f.factory(root); err != nil {
+			return "", fmt.Errorf("move /var to the factory: %w", err)
+		}
+		return f.top, in.setTimes(f.top)
+	})
+}
+
 // factory moves what the image has under /var to the factory, dpkg's database
-// to dpkgHome, and writes the tmpfiles.d lines that bring it back.
+// to dpkgHome, and writes the tmpfiles.d lines that bring it back. What a
+// layer of Factory below has done already is not done again: then only files
+// of an overlay are left under /var.
 func (f *finishing) factory(root *os.Root) error {
 	v := newView(f.stack("top"))
 	declared, err := declaredPaths(v)
@@ -60,25 +96,35 @@ func (f *finishing) factory(root *os.Root) error {
 			return err
 		}
 	}
-	m := move{view: v, top: f.top, skip: notInFactory()}
-	if err := m.tree("var", factoryDir+"/var"); err != nil {
+	db, err := v.lookup(dpkgDir)
+	if err != nil {
 		return err
 	}
-	if err := (&move{view: v, top: f.top}).tree(dpkgDir, dpkgHome); err != nil {
+	m := move{view: v, top: f.top, skip: notInFactory()}
+	if err := m.tree("var", factoryDir+"/var"); err != nil {
 		return err
 	}
 	t := tmpfiles{view: v, declared: declared}
 	if err := t.dir("var", 0); err != nil {
 		return err
 	}
+	name := tmpfilesPath
+	if db.kind == kindDir {
+		if err := (&move{view: v, top: f.top}).tree(dpkgDir, dpkgHome); err != nil {
+			return err
+		}
+		t.line("L+", "/"+dpkgDir, "-", "-", "-", "../../"+dpkgHome)
+	} else {
+		name = overlayTmpfilesPath
+	}
 	if err := t.homes(); err != nil {
 		return err
 	}
-	t.line("L+", "/"+dpkgDir, "-", "-", "-", "../../"+dpkgHome)
-	w := dbWriter{root: root}
-	w.write(tmpfilesPath, t.text())
-	if w.err != nil {
-		return w.err
+	if len(t.lines) > 0 {
+		w := dbWriter{root: root}
+		if w.write(name, t.text()); w.err != nil {
+			return w.err
+		}
 	}
 	return f.emptyVar(v)
 }
@@ -127,10 +173,7 @@ func (m *move) tree(from, to string) error {
 	case kindFile:
 		return m.file(n, at)
 	case kindDir:
-		if err := unix.Mkdir(at, 0o700); err != nil {
-			return &os.PathError{Op: "make directory", Path: at, Err: err}
-		}
-		if err := copyDirMeta(n.host, at); err != nil {
+		if err := m.dir(n, to); err != nil {
 			return err
 		}
 		names, err := m.view.list(from)
@@ -145,6 +188,22 @@ func (m *move) tree(from, to string) error {
 		}
 	}
 	return nil
+}
+
+// dir makes the directory to: as a layer below has it, or else as n is.
+func (m *move) dir(n viewNode, to string) error {
+	there, err := m.view.lookup(to)
+	if err != nil {
+		return err
+	}
+	if there.kind == kindDir {
+		return copyDir(m.view, to, m.top)
+	}
+	at := filepath.Join(m.top, to)
+	if err := unix.Mkdir(at, 0o700); err != nil {
+		return &os.PathError{Op: "make directory", Path: at, Err: err}
+	}
+	return copyDirMeta(n.host, at)
 }
 
 func (m *move) file(n viewNode, at string) error {
@@ -244,6 +303,7 @@ func (t *tmpfiles) node(at string, n viewNode, depth int) error {
 	switch {
 	case slices.Contains(imageOnly(), at):
 		t.line("L+", "/"+at, "-", "-", "-", "/"+factoryDir+"/"+at)
+	case at == dpkgDir: // a layer of Factory
 	case n.kind == kindSymlink && !declared:
 		t.line("L", "/"+at, "-", "-", "-", n.target)
 	case n.kind == kindFile && !declared:
@@ -286,7 +346,11 @@ func (t *tmpfiles) homes() error {
 		if err != nil {
 			return err
 		}
-		if n.kind == "" {
+		made, err := t.view.lookup(factoryDir + f[5]) // by a line of a directory above
+		if err != nil {
+			return err
+		}
+		if n.kind == "" && made.kind == "" {
 			t.line("d", f[5], "0755", f[2], f[3], "")
 		}
 	}

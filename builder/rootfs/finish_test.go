@@ -162,3 +162,54 @@ func TestTmpfilesRestore(t *testing.T) {
 		t.Errorf("/var of the machine (-want +got):\n%s", diff)
 	}
 }
+
+// TestFactoryBelow checks that Finish over a layer of Factory gives the same
+// image as Finish alone, and adds only what the overlay has.
+func TestFactoryBelow(t *testing.T) {
+	in := testInputs(t)
+	packages := installAll(t, in, []testDeb{miniBase(t)}, []testDeb{varDeb()})
+	files := map[string]string{"var/lib/service/extra": "e", "var/lib/mine/x": "x", "etc/new": "n"}
+	alone, err := Finish(t.Context(), in, packages, overlayOf(files), FinishOptions{Digest: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	factory, err := Factory(t.Context(), in, packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := append(packages[:len(packages):len(packages)], factory)
+	top, err := Finish(t.Context(), in, below, overlayOf(files), FinishOptions{Digest: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := show(t, append(below, top)...), show(t, append(packages[:len(packages):len(packages)], alone)...)
+	strip := func(s string) string {
+		var out []string
+		for line := range strings.Lines(s) {
+			if !strings.HasPrefix(line, "usr/lib/tmpfiles.d/trivet-var") {
+				out = append(out, line)
+			}
+		}
+		return strings.Join(out, "")
+	}
+	if diff := cmp.Diff(strip(want), strip(got)); diff != "" {
+		t.Errorf("the image (-alone +over a factory layer):\n%s", diff)
+	}
+	conf, err := os.ReadFile(filepath.Join(top, overlayTmpfilesPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantConf := "# Written by trivet: what the packages of this image have under /var.\nC+ /var/lib/mine 0755 0 0 -\nC  /var/lib/service/extra 0644 0 0 -\n"
+	if diff := cmp.Diff(wantConf, string(conf)); diff != "" {
+		t.Errorf("tmpfiles.d of the overlay (-want +got):\n%s", diff)
+	}
+	text := dump(t, top)
+	for _, line := range []string{"usr/share/factory/var/lib/service/ 0750 700:8\n", "var/lib/dpkg -> ../../usr/lib/dpkg-db\n"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("the top layer has no line %q", line)
+		}
+	}
+	if strings.Contains(text, "seed") || strings.Contains(text, "dpkg-db/status") {
+		t.Errorf("the top layer repeats the factory:\n%s", text)
+	}
+}

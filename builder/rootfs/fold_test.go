@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +106,9 @@ func show(t *testing.T, layers ...string) string {
 			if body, err = os.ReadFile(n.host); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if len(body) > 60 {
+			body = fmt.Append(nil, len(body), " bytes ", digest(body))
 		}
 		out.WriteString(name + " " + n.kind + " " + string(body) + "\n")
 		names, err := v.list(name)

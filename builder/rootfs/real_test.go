@@ -140,6 +140,13 @@ func realBuild(t *testing.T) (Inputs, []string) {
 func TestRealFinish(t *testing.T) {
 	in, below := realBuild(t)
 	start := time.Now()
+	factory, err := Factory(t.Context(), in, below)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("factory: %v: %s", time.Since(start), factory)
+	below = append(below, factory)
+	start = time.Now()
 	lay := func(upper string) error {
 		for name, body := range map[string]string{
 			"usr/lib/systemd/system-preset/00-test.preset": "enable ssh.service\nenable systemd-networkd.service\nenable systemd-resolved.service\nenable chrony.service\n",

@@ -161,7 +161,7 @@ func (d testDeb) write(t testing.TB) Deb {
 
 func writeDeb(t testing.TB, name, version string, body []byte) Deb {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name+".deb")
+	path := filepath.Join(t.TempDir(), "package.deb")
 	if err := os.WriteFile(path, body, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type Options struct {
 type Cluster struct {
 	t     testing.TB
 	o     Options
-	dir   string
+	place scratch
 	ctx   context.Context
 	key   ssh.Signer
 	nodes []*Node
@@ -64,14 +64,12 @@ func New(t testing.TB, o Options) *Cluster {
 			ctx, cancel = context.WithDeadline(context.Background(), at.Add(-grace))
 		}
 	}
-	// Not t.TempDir(): its name grows with the test's, and is removed before
-	// our own cleanup could copy the logs.
-	dir, err := os.MkdirTemp("", "trivet-vm")
+	place, err := newScratch(os.TempDir())
 	if err != nil {
 		cancel()
 		t.Fatal(err)
 	}
-	c := &Cluster{t: t, o: o, dir: dir, ctx: ctx}
+	c := &Cluster{t: t, o: o, place: place, ctx: ctx}
 	t.Cleanup(func() { c.close(); cancel() })
 	if c.key, err = newKey(); err != nil {
 		t.Fatal(err)
@@ -98,8 +96,8 @@ func (c *Cluster) close() {
 	if c.t.Failed() && len(c.nodes) > 0 {
 		c.keepLogs()
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
-		c.t.Errorf("remove %s: %v", c.dir, err)
+	if err := c.place.remove(); err != nil {
+		c.t.Errorf("remove the machines' folder: %v", err)
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *Cluster) AddNode(role string, o NodeOptions) *Node {
 	if o.Image == "" {
 		o.Image = filepath.Join(c.o.Images, role+".raw")
 	}
-	n := &Node{c: c, name: o.Name, role: role, dir: filepath.Join(c.dir, o.Name), o: o, changed: make(chan struct{})}
+	n := &Node{c: c, name: o.Name, role: role, dir: filepath.Join(c.place.dir, o.Name), o: o, changed: make(chan struct{})}
 	n.machine = machine{
 		name: o.Name, accel: c.o.Accel, code: c.o.Firmware.Code, vars: filepath.Join(n.dir, "vars.fd"),
 		disk: filepath.Join(n.dir, "disk"), diskFormat: "qcow2", bus: o.Bus, sector: o.Sector,
