@@ -24,6 +24,8 @@ type Inputs struct {
 	Out         string      // where the artifacts go
 	Cache       string      // what is kept between builds
 	Mirrors     apt.Mirrors // zero: those of the host's own apt
+	Proxy       apt.Proxy   // nil: that of the environment
+	At          time.Time   // the time of a snapshot that Mirrors are; zero: now
 	Suite, Arch string      // "trixie", "amd64"
 	Locked      string      // a lock file to take exactly; "" resolves anew
 	Init, Agent string      // the binaries trivet-init and trivet-agent
@@ -86,6 +88,11 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if m, ok := publish.Current(in.Out, b.base(role), key); ok {
 		return Result{Manifest: m, Unchanged: true, Stages: b.clock.stages}, nil
 	}
+	free, err := lockOut(in.Out)
+	if err != nil {
+		return Result{}, err
+	}
+	defer free()
 	if err := rootfs.Open(in.Cache); err != nil {
 		return Result{}, err
 	}

@@ -189,6 +189,23 @@ func discard(dir, entry string) error {
 	return os.RemoveAll(grave)
 }
 
+// lockOut takes the lock of the directory that artifacts go to: two builds
+// that write there at a time would mix theirs.
+func lockOut(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the output directory: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the output directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: another build is writing there; wait for it, or give another --out", dir)
+	}
+	return func() { f.Close() }, nil
+}
+
 // lockCache takes the cache's lock: shared for a build, exclusive for a prune,
 // so that nothing is removed under a build. The kernel drops it with the process.
 func lockCache(dir string, exclusive bool) (unlock func(), err error) {

@@ -209,9 +209,6 @@ func (b *build) disk(ctx context.Context, role roles.Role, t *tools, uki string,
 		return "", err
 	}
 	b.tell("disk", "", 0, 0)
-	if err := os.MkdirAll(b.in.Out, 0o755); err != nil {
-		return "", fmt.Errorf("make the output directory: %w", err)
-	}
 	out := filepath.Join(b.in.Out, "."+b.base(role)+".raw.tmp")
 	if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("remove what a killed build left: %w", err)

@@ -39,7 +39,7 @@ const toolsSet = "tools"
 
 func (b *build) archive() apt.Archive {
 	return apt.Archive{
-		Mirrors: b.in.Mirrors, Suite: b.in.Suite, Arch: b.in.Arch, Cache: b.in.Cache,
+		Mirrors: b.in.Mirrors, Suite: b.in.Suite, Arch: b.in.Arch, Cache: b.in.Cache, Proxy: b.in.Proxy, At: b.in.At,
 		Progress: func(name string, done, total int64) { b.tell(name, "B", done, total) },
 	}
 }

@@ -23,6 +23,7 @@ type Archive struct {
 	Cache    string // directory of the indices and the store
 	Keyring  []byte // OpenPGP keys, binary; nil is the pinned keys of Debian 13
 	Progress func(stage string, done, total int64)
+	Proxy    Proxy // nil is that of the environment
 
 	// At is when the indices must have been valid; zero is now. Mirrors that are
 	// a snapshot of the archive, whose URLs hold its time, need that time here:

@@ -23,12 +23,15 @@ type wanted struct {
 	finish func(part *os.File, path string) error // makes path of the verified file; nil renames it
 }
 
-// newClient follows at most 5 redirects and none from https to http or to
+// newClient goes through the proxy, nil being that of the environment. It follows at most 5 redirects and none from https to http or to
 // anything that is neither.
-func newClient(p patience) *http.Client {
+func newClient(p patience, proxy Proxy) *http.Client {
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections,
+			Proxy: proxy, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections,
 			DialContext: (&net.Dialer{Timeout: p.stall}).DialContext, TLSHandshakeTimeout: p.stall, ResponseHeaderTimeout: p.stall,
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {

@@ -50,7 +50,7 @@ func (a Archive) fetchMissing(ctx context.Context, missing []Package, total int6
 		return err
 	}
 	mirrors := a.Mirrors.trimmed()
-	client := newClient(a.patient())
+	client := newClient(a.patient(), a.Proxy)
 	defer client.CloseIdleConnections()
 	var done atomic.Int64
 	a.tell("fetch", 0, total)

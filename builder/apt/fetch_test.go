@@ -363,7 +363,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
-	check := newClient(patience{}).CheckRedirect
+	check := newClient(patience{}, nil).CheckRedirect
 	via := func(url string, n int) (list []*http.Request) {
 		for range n {
 			req, err := http.NewRequest(http.MethodGet, url, nil)

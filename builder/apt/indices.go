@@ -47,7 +47,7 @@ func (a Archive) Refresh(ctx context.Context) (Indices, error) {
 	if err != nil {
 		return Indices{}, err
 	}
-	client := newClient(a.patient())
+	client := newClient(a.patient(), a.Proxy)
 	defer client.CloseIdleConnections()
 	pockets := a.pockets()
 	idx := Indices{lists: make([]list, len(pockets))}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -20,6 +22,7 @@ func sourceFlags() []cli.Flag {
 		cacheFlag(),
 		&cli.StringFlag{Name: "mirror", Usage: "`URL` of the Debian archive (default: the one that this host's apt uses)"},
 		&cli.StringFlag{Name: "security-mirror", Usage: "`URL` of the security archive (default: as --mirror, with debian-security for debian)"},
+		&cli.StringFlag{Name: "snapshot", Usage: "the archive as it was at `TIME`, such as 20261101T000000Z; stands for {time} in --mirror, which must be a snapshot archive"},
 		&cli.StringFlag{Name: "suite", Value: "trixie", Usage: "Debian `SUITE`; its updates and security pockets come with it"},
 		&cli.StringFlag{Name: "arch", Value: runtime.GOARCH, Usage: "Debian `ARCH` of the image"},
 		&cli.StringFlag{Name: "locked", Usage: "take exactly the packages of the lock `FILE`, or fail"},
@@ -46,7 +49,7 @@ func cacheDir(c *cli.Command) (string, error) {
 }
 
 // inputs turns the shared flags into the builder's typed inputs.
-func inputs(_ context.Context, c *cli.Command) (builder.Inputs, error) {
+func inputs(ctx context.Context, c *cli.Command) (builder.Inputs, error) {
 	cache, err := cacheDir(c)
 	if err != nil {
 		return builder.Inputs{}, err
@@ -59,8 +62,34 @@ func inputs(_ context.Context, c *cli.Command) (builder.Inputs, error) {
 		Source: source, Cache: cache, Suite: c.String("suite"), Arch: c.String("arch"), Locked: c.String("locked"),
 		Version: version, Jobs: runtime.NumCPU(), SectorSize: 512,
 	}
-	in.Mirrors, err = mirrors(c)
+	if in.Mirrors, err = mirrors(c); err != nil {
+		return in, err
+	}
+	if in.At, err = snapshot(c, &in.Mirrors); err != nil {
+		return in, err
+	}
+	in.Proxy, err = apt.HostProxy(ctx)
 	return in, err
+}
+
+// snapshotTime is the form in which Debian's snapshot archive writes times.
+const snapshotTime = "20060102T150405Z"
+
+// snapshot puts the time of --snapshot into the mirrors' URLs and returns it.
+func snapshot(c *cli.Command, m *apt.Mirrors) (time.Time, error) {
+	text := c.String("snapshot")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(snapshotTime, text)
+	if err != nil {
+		return at, usage("--snapshot %s is not a time such as %s", text, snapshotTime)
+	}
+	if !strings.Contains(m.Archive, "{time}") || !strings.Contains(m.Security, "{time}") {
+		return at, usage("--snapshot needs --mirror (and --security-mirror) with {time} where the URL of the snapshot archive has the time")
+	}
+	m.Archive, m.Security = strings.ReplaceAll(m.Archive, "{time}", text), strings.ReplaceAll(m.Security, "{time}", text)
+	return at, nil
 }
 
 func mirrors(c *cli.Command) (apt.Mirrors, error) {
