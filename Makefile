@@ -39,8 +39,9 @@ check: ## vet, staticcheck, gofumpt, import rules
 	@test -z "$$(go tool gofumpt -l . | tee /dev/stderr)"
 	go test ./cmd -run 'Rules' -count=1
 
-bench: ## ratios against mkosi and mmdebstrap in the same run
-	@echo "skipped: the benchmarks are not written yet; no figure of README or ARCHITECTURE.md claims to come from here"
+bench: bin ## ratios against mkosi and mmdebstrap in the same run; about 40 minutes
+	$(SUDO) .ci/install bench
+	go test ./qemu-tests -run '^$$' -bench '$(or $(RUN),.)' -benchtime 1x -timeout 150m
 
 golden: ## rewrite the readable golden files after a wanted change
 	go test ./builder ./firstboot/render -update

@@ -61,6 +61,9 @@ func build(ctx context.Context, in Inputs, out string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkStatic(init); err != nil {
+		return fmt.Errorf("take %s as its first program: %w", filepath.Base(in.Init), err)
+	}
 	files, err := moduleFiles(ctx, in)
 	if err != nil {
 		return err
