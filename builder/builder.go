@@ -100,34 +100,38 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	m, err := b.image(ctx, role, lock, key, root, tools)
+	return Result{Manifest: m, Stages: b.clock.stages}, err
+}
+
+// image seals the tree and writes the artifacts.
+func (b *build) image(ctx context.Context, role roles.Role, lock apt.Lock, key string, root []string, tools *tools) (publish.Manifest, error) {
+	var none publish.Manifest
 	kernel, err := b.kernel(ctx, root)
 	if err != nil {
-		return Result{}, err
+		return none, err
 	}
 	sealed, err := b.seal(ctx, tools, root)
 	if err != nil {
-		return Result{}, err
+		return none, err
 	}
 	if err := b.reserve(role, sealed); err != nil {
-		return Result{}, err
+		return none, err
 	}
 	uki, err := b.uki(tools, kernel, sealed)
 	if err != nil {
-		return Result{}, err
+		return none, err
 	}
 	synced := b.sync()
 	raw, err := b.disk(ctx, role, tools, uki, sealed)
 	if err != nil {
-		return Result{}, err
+		return none, err
 	}
 	m, err := b.publish(ctx, role, lock, key, kernel, sealed, uki, raw)
 	if err != nil {
-		return Result{}, err
+		return none, err
 	}
-	if err := <-synced; err != nil {
-		return Result{}, err
-	}
-	return Result{Manifest: m, Stages: b.clock.stages}, nil
+	return m, <-synced
 }
 
 // sync brings the cache to the disk while the artifacts are written.

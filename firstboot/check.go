@@ -23,18 +23,33 @@ func parsePayload(role roles.Role, p source.Payload) (description, error) {
 	if err != nil {
 		return d, err
 	}
-	d.config, d.ignored = parsed.Config, parsed.Ignored
-	if p.NetworkConfig.Has {
-		network, err := node.ParseNetwork(p.NetworkConfig.Name, p.NetworkConfig.Data)
-		if err != nil {
-			return d, err
-		}
-		d.network = &network
+	d.config, d.ignored = parsed.Config, append(parsed.Ignored, p.Ignored...)
+	if d.network, err = parseNetwork(p); err != nil {
+		return d, err
+	}
+	if d.network != nil {
+		d.ignored = append(d.ignored, d.network.Ignored...)
 	}
 	if err := parsed.Fit(role.Name, declaredSecrets(role)); err != nil {
 		return d, err
 	}
 	return d, controllersOnly(d.config)
+}
+
+// parseNetwork reads the network of a payload; nil if it has none.
+func parseNetwork(p source.Payload) (*node.Network, error) {
+	part, parse := p.NetworkConfig, node.ParseNetwork
+	if p.NetworkData.Has {
+		part, parse = p.NetworkData, node.ParseNetworkData
+	}
+	if !part.Has {
+		return nil, nil
+	}
+	network, err := parse(part.Name, part.Data)
+	if err != nil || len(network.Links) == 0 {
+		return nil, err
+	}
+	return &network, nil
 }
 
 // declaredSecrets returns the secrets of all services of the role, each once.

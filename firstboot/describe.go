@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,10 +19,11 @@ import (
 type description struct {
 	config   node.Config
 	network  *node.Network // nil: none given
-	ignored  []string      // keys of a #cloud-config without effect
+	ignored  []string      // what the source has that is without effect
 	instance string        // cloud-init's instance-id
 	payload  source.Payload
 	origin   string
+	from     *source.Candidate // nil: from the vault
 }
 
 // stored is a payload as it is kept on the node.
@@ -34,6 +33,7 @@ type stored struct {
 	UserData *file     `json:"user_data"`
 	MetaData *file     `json:"meta_data"`
 	Network  *file     `json:"network_config,omitempty"`
+	Data     *file     `json:"network_data,omitempty"`
 }
 
 type file struct {
@@ -41,8 +41,8 @@ type file struct {
 	Data []byte `json:"data"`
 }
 
-// storedPath is closed to all but root: secrets are in it.
-const storedPath = statePath + "/description/current.json"
+// storedName is the description's in the vault: secrets are in it.
+const storedName = "description"
 
 // describe finds a valid description, however long that takes: in a source, or
 // as it was stored at an earlier boot. Nothing on the machine changes before it
@@ -56,15 +56,16 @@ func (a *agent) describe(ctx context.Context) (description, string, error) {
 		if ctx.Err() != nil {
 			return description{}, "", ctx.Err()
 		}
-		kept, keptErr := loadStored(a.Root, a.check)
+		kept, keptErr := loadStored(ctx, a.vault, a.check)
 		c := choose(found, err, kept, keptErr)
 		if c.complaint != "" {
 			a.fail(ctx, "describe", errors.New(c.complaint))
 		}
 		if c.store {
-			if err := store(a.Root, *c.use); err != nil {
+			if err := store(ctx, a.vault, *c.use); err != nil {
 				return description{}, "", err
 			}
+			a.wipe(*c.use)
 		}
 		if c.use != nil {
 			return *c.use, a.take(*c.use, c.from), nil
@@ -97,6 +98,10 @@ func choose(found *description, err error, kept description, keptErr error) choi
 		return choice{use: &kept, from: before, complaint: fmt.Sprintf(
 			"%s describes %s of %s, but this node is %s of %s and stays that; wipe its /var to make it another",
 			found.origin, found.config.Name, found.config.Cluster, kept.config.Name, kept.config.Cluster)}
+	case err == nil && found != nil && has && found.config.Generation < kept.config.Generation:
+		return choice{use: &kept, from: before, complaint: fmt.Sprintf(
+			"%s is generation %d of the description of %s, which has generation %d already and keeps it; hand in a newer one",
+			found.origin, found.config.Generation, kept.config.Name, kept.config.Generation)}
 	case err == nil && found != nil:
 		return choice{use: found, from: found.origin, store: true}
 	case err != nil && has:
@@ -126,6 +131,24 @@ func (a *agent) take(d description, from string) string {
 	return result
 }
 
+// wipe takes secrets off the media that brought them, now that they are stored.
+// Where that does not work the node says so, and goes on.
+func (a *agent) wipe(d description) {
+	if len(d.config.Secrets) == 0 && d.config.Bundle == "" {
+		return
+	}
+	done, attached, err := source.Wipe(a.Source, d.from)
+	switch {
+	case err != nil:
+		a.Report.Say("describe", status.Waiting, err.Error()+"; detach the medium: it holds this node's secrets", nil)
+	case len(done) > 0:
+		a.Report.Say("describe", status.Waiting, "the secrets on the seed are overwritten: "+strings.Join(done, ", "), nil)
+	}
+	if attached {
+		a.Report.Say("describe", status.Waiting, "the seed that holds this node's secrets cannot be written; detach it", map[string]any{"seed_media_attached": true})
+	}
+}
+
 // look asks the sources. Without one, it returns nil and no error.
 func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error) {
 	candidate, tried, err := source.Look(a.Source, source.All())
@@ -136,7 +159,7 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 		// The address of the seed's server needs a network that the seed may
 		// describe: until then it is DHCP, or what was stored.
 		var network *node.Network
-		if kept, err := loadStored(a.Root, a.check); err == nil {
+		if kept, err := loadStored(ctx, a.vault, a.check); err == nil {
 			network = kept.network
 		}
 		err := a.setUpNetwork(ctx, network)
@@ -152,7 +175,7 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 		return nil, tried, err
 	}
 	d, err := a.check(payload)
-	d.origin = candidate.Origin
+	d.origin, d.from = candidate.Origin, candidate
 	return &d, tried, err
 }
 
@@ -174,19 +197,16 @@ func waitText(tried []source.Attempt) string {
 	return strings.Join(lines, "\n")
 }
 
-func store(root string, d description) error {
-	s := stored{Origin: d.origin, Stored: time.Now().UTC().Truncate(time.Second), UserData: keep(d.payload.UserData), MetaData: keep(d.payload.MetaData), Network: keep(d.payload.NetworkConfig)}
-	if old, err := readStored(root); err == nil && equal(old, s) {
+func store(ctx context.Context, v *vault, d description) error {
+	s := stored{Origin: d.origin, Stored: time.Now().UTC().Truncate(time.Second), UserData: keep(d.payload.UserData), MetaData: keep(d.payload.MetaData), Network: keep(d.payload.NetworkConfig), Data: keep(d.payload.NetworkData)}
+	if old, err := readStored(ctx, v); err == nil && equal(old, s) {
 		return nil
 	}
 	data, err := json.Marshal(s)
-	if err == nil {
-		err = host.WriteFile(filepath.Join(root, storedPath), data, 0o600, -1, -1)
-	}
 	if err != nil {
 		return fmt.Errorf("store the description: %w", err)
 	}
-	return nil
+	return v.put(ctx, storedName, data)
 }
 
 func keep(p source.Part) *file {
@@ -203,9 +223,9 @@ func equal(a, b stored) bool {
 	return errx == nil && erry == nil && string(x) == string(y)
 }
 
-func readStored(root string) (stored, error) {
+func readStored(ctx context.Context, v *vault) (stored, error) {
 	var s stored
-	data, err := os.ReadFile(filepath.Join(root, storedPath))
+	data, err := v.get(ctx, storedName)
 	if err != nil {
 		return s, err
 	}
@@ -217,8 +237,8 @@ func readStored(root string) (stored, error) {
 
 // loadStored reads back what store wrote, and checks it again: the image may be
 // a newer one.
-func loadStored(root string, check func(source.Payload) (description, error)) (description, error) {
-	s, err := readStored(root)
+func loadStored(ctx context.Context, v *vault, check func(source.Payload) (description, error)) (description, error) {
+	s, err := readStored(ctx, v)
 	if err != nil {
 		return description{}, err
 	}
@@ -228,7 +248,7 @@ func loadStored(root string, check func(source.Payload) (description, error)) (d
 		}
 		return source.Part{Name: "stored " + f.Name, Data: f.Data, Has: true}
 	}
-	d, err := check(source.Payload{UserData: part(s.UserData), MetaData: part(s.MetaData), NetworkConfig: part(s.Network)})
+	d, err := check(source.Payload{UserData: part(s.UserData), MetaData: part(s.MetaData), NetworkConfig: part(s.Network), NetworkData: part(s.Data)})
 	d.origin = s.Origin
 	if err != nil {
 		return d, fmt.Errorf("the stored description no longer fits: %w", err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"trivet/firstboot/host"
 	"trivet/firstboot/source"
 	"trivet/roles"
 )
@@ -36,14 +37,14 @@ type Summary struct {
 }
 
 // Explain looks at every source as Run does, and changes nothing.
-func Explain(ctx context.Context, root string, env source.Env) (Explanation, error) {
+func Explain(ctx context.Context, root string, run host.Runner, env source.Env) (Explanation, error) {
 	role, err := readRole(root)
 	if err != nil {
 		return Explanation{}, err
 	}
 	e := Explanation{Image: role.Name}
 	check := func(p source.Payload) (description, error) { return parsePayload(role, p) }
-	if kept, err := loadStored(root, check); err == nil {
+	if kept, err := loadStored(ctx, &vault{root: root, run: run}, check); err == nil {
 		e.Stored = summary(kept)
 	}
 	candidate, tried, err := source.Look(env, source.All())

@@ -56,7 +56,7 @@ func Run(ctx context.Context, in Inputs) error {
 		return err
 	}
 	in.Report.Identify("", role.Name)
-	a := &agent{Inputs: in, role: role, image: imageName(in.Root), took: map[string]any{}, said: map[string]time.Time{}}
+	a := &agent{Inputs: in, vault: &vault{root: in.Root, run: in.Host}, role: role, image: imageName(in.Root), took: map[string]any{}, said: map[string]time.Time{}}
 	a.Report.Say("agent", status.Start, "the image of a "+role.Name, map[string]any{"image": a.image})
 	for pause := in.Rescan; ; pause = min(2*pause, time.Minute) {
 		env, err := a.bringUp(ctx)
@@ -75,6 +75,7 @@ func Run(ctx context.Context, in Inputs) error {
 // An agent is one run.
 type agent struct {
 	Inputs
+	vault *vault
 	role  roles.Role
 	image string
 
@@ -101,7 +102,7 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 			}
 			return err
 		}),
-		plain("secrets", func(context.Context) error { return a.fillSecrets(&known.config) }),
+		plain("secrets", func(ctx context.Context) error { return a.fillSecrets(ctx, &known.config) }),
 		plain("render", func(ctx context.Context) error {
 			env.Node, env.Device = known.config, device
 			return a.render(ctx, env)

@@ -35,6 +35,7 @@ type testNode struct {
 	records []status.Record
 	address string // that the machine has
 	name    string // its host name
+	machine string // what systemd-creds seals to
 	failing string // a unit that does not start
 }
 
@@ -51,7 +52,7 @@ secrets:
 `
 
 func newNode(t *testing.T) *testNode {
-	n := &testNode{t: t, root: t.TempDir(), units: map[string]string{}, address: "192.0.2.11"}
+	n := &testNode{t: t, root: t.TempDir(), units: map[string]string{}, address: "192.0.2.11", machine: "this"}
 	role := roles.Role{
 		Name: "controller", Start: []string{"back", "front"},
 		Services: []roles.Service{
@@ -89,6 +90,16 @@ func (n *testNode) read(path string) string {
 	n.t.Helper()
 	data, err := os.ReadFile(filepath.Join(n.root, path))
 	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// kept reads what the node keeps in its vault; "" if nothing.
+func (n *testNode) kept(name string) string {
+	n.t.Helper()
+	data, err := (&vault{root: n.root, run: n}).get(n.t.Context(), name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.t.Fatal(err)
 	}
 	return string(data)
@@ -133,6 +144,14 @@ func (n *testNode) Run(_ context.Context, c host.Command) ([]byte, error) {
 	case strings.HasPrefix(line, "ssh-keygen"):
 		n.put(strings.TrimPrefix(unit, n.root), "private")
 		n.put(strings.TrimPrefix(unit, n.root)+".pub", "public")
+	case strings.HasPrefix(line, "systemd-creds encrypt"):
+		return fmt.Appendf(nil, "sealed to %s: %x", n.machine, c.Stdin), nil
+	case strings.HasPrefix(line, "systemd-creds decrypt"):
+		var key []byte
+		if _, err := fmt.Sscanf(string(c.Stdin), "sealed to "+n.machine+": %x", &key); err != nil {
+			return nil, &host.ExitError{Program: "systemd-creds", Code: 1, Stderr: "Failed to decrypt: Machine is another"}
+		}
+		return key, nil
 	case strings.HasPrefix(line, "systemctl reset-failed"), strings.HasPrefix(line, "journalctl"), strings.HasPrefix(line, "udevadm settle"):
 	default:
 		n.log = append(n.log, strings.ReplaceAll(line, n.root, ""))
@@ -167,6 +186,7 @@ func (n *testNode) inputs() Inputs {
 				return "", "eth0 has none", nil
 			},
 			Online:     func() bool { return true },
+			Cards:      func() []string { return []string{"52:54:00:00:00:01"} },
 			RenameLink: func(string, string) error { return nil },
 			Serve:      func(join.Env, *status.Reporter) error { return nil },
 		},
@@ -240,13 +260,13 @@ func TestFirstBoot(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 	secrets := map[string]string{}
-	if err := json.Unmarshal([]byte(n.read(secretsPath)), &secrets); err != nil || len(secrets) != 1 || len(secrets["back/word"]) != 32 {
+	if err := json.Unmarshal([]byte(n.kept(secretsName)), &secrets); err != nil || len(secrets) != 1 || len(secrets["back/word"]) != 32 {
 		t.Errorf("secrets that the lab made: %v %v", secrets, err)
 	}
 	if got, want := n.read("/etc/front.conf"), "name=ctl1 admin=canary-of-the-description word="+secrets["back/word"]+"\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	for _, path := range []string{secretsPath, storedPath, "/etc/front.conf", "/etc/ssh/ssh_host_ed25519_key"} {
+	for _, path := range []string{vaultPath + "/" + secretsName, vaultPath + "/" + storedName, vaultPath + "/" + vaultKey, "/etc/front.conf", "/etc/ssh/ssh_host_ed25519_key"} {
 		if info, err := os.Stat(filepath.Join(n.root, path)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v, want 0600", path, info.Mode(), err)
 		}
@@ -356,26 +376,47 @@ func TestKnownNode(t *testing.T) {
 	n := newNode(t)
 	n.seed(goodSeed)
 	n.boot(ready)
-	stored := n.read(storedPath)
+	stored := n.kept(storedName)
 
 	n.seed("#trivet/v1\nrubbish: here\n")
 	records := n.boot(ready)
-	if !slices.ContainsFunc(records, said("describe", status.Failed, "user-data:2:1: unknown key \"rubbish\"")) || n.read(storedPath) != stored {
+	if !slices.ContainsFunc(records, said("describe", status.Failed, "user-data:2:1: unknown key \"rubbish\"")) || n.kept(storedName) != stored {
 		t.Errorf("a broken seed: %+v", short(records))
 	}
 
 	other := strings.NewReplacer("ctl1", "ctl2").Replace(goodSeed)
 	n.seed(other)
 	records = n.boot(ready)
-	if !slices.ContainsFunc(records, said("describe", status.Failed, "describes ctl2 of lab, but this node is ctl1 of lab and stays that")) || n.name != "ctl1" || n.read(storedPath) != stored {
+	if !slices.ContainsFunc(records, said("describe", status.Failed, "describes ctl2 of lab, but this node is ctl1 of lab and stays that")) || n.name != "ctl1" || n.kept(storedName) != stored {
 		t.Errorf("the seed of another node: %+v", short(records))
 	}
 
 	n.seed(strings.Replace(goodSeed, "canary-of-the-description", "a-new-password", 1))
 	n.put("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: i-2\n")
 	n.boot(ready)
-	if !strings.Contains(n.read("/etc/front.conf"), "a-new-password") || n.read(storedPath) == stored {
+	if !strings.Contains(n.read("/etc/front.conf"), "a-new-password") || n.kept(storedName) == stored {
 		t.Error("what is new in the node's own seed is not taken")
+	}
+}
+
+// TestOlderGeneration: a node does not go back to an older description of
+// itself.
+func TestOlderGeneration(t *testing.T) {
+	n := newNode(t)
+	of := func(generation, word string) string {
+		return strings.Replace(goodSeed, "cluster: lab\n", "cluster: lab\ngeneration: "+generation+"\n", 1) + "  back/word: " + word + "\n"
+	}
+	n.seed(of("2", "of-the-second"))
+	n.boot(ready)
+	n.seed(of("1", "of-the-first"))
+	records := n.boot(ready)
+	if !slices.ContainsFunc(records, said("describe", status.Failed, "is generation 1 of the description of ctl1, which has generation 2 already")) || !strings.Contains(n.read("/etc/front.conf"), "of-the-second") {
+		t.Errorf("the older description is taken: %+v", short(records))
+	}
+	n.seed(of("3", "of-the-third"))
+	n.boot(ready)
+	if !strings.Contains(n.read("/etc/front.conf"), "of-the-third") {
+		t.Error("the newer description is not taken")
 	}
 }
 
@@ -448,9 +489,10 @@ func TestCutAtEveryStep(t *testing.T) {
 			n.boot(ready)
 			got, want := n.tree(), whole.tree()
 			for _, m := range []map[string]string{got, want} { // random by nature
-				delete(m, secretsPath)
+				delete(m, vaultPath+"/"+secretsName)
+				delete(m, vaultPath+"/"+vaultKey)
 				delete(m, "/etc/front.conf")
-				delete(m, storedPath)
+				delete(m, vaultPath+"/"+storedName)
 			}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Error(d)

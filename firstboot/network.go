@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"trivet/firstboot/host"
 	"trivet/firstboot/node"
 	"trivet/firstboot/render"
+	"trivet/firstboot/source"
 	"trivet/firstboot/status"
 )
 
@@ -19,8 +21,8 @@ import (
 // should be is left alone.
 func (a *agent) setUpNetwork(ctx context.Context, n *node.Network) error {
 	folder := filepath.Join(a.Root, render.NetworkFolder)
-	want := render.Network(n)
-	have, err := filepath.Glob(filepath.Join(folder, "*-trivet-*.network"))
+	want := a.networkFiles(n)
+	have, err := filepath.Glob(filepath.Join(folder, render.NetworkPattern))
 	if err != nil {
 		return err
 	}
@@ -32,10 +34,9 @@ func (a *agent) setUpNetwork(ctx context.Context, n *node.Network) error {
 	if !changed {
 		return nil
 	}
-	for _, old := range have {
-		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	gone, err := removeNetwork(have, want)
+	if err != nil {
+		return err
 	}
 	for name, content := range want {
 		// Networkd reads them under its own user.
@@ -52,18 +53,66 @@ func (a *agent) setUpNetwork(ctx context.Context, n *node.Network) error {
 	if _, err := a.Host.Run(ctx, host.Command{Args: []string{"networkctl", "reload"}}); err != nil {
 		return fmt.Errorf("let networkd read its files: %w", err)
 	}
+	// A reload makes what is new, and leaves what is no more.
+	for _, name := range gone {
+		if _, err := a.Host.Run(ctx, host.Command{Args: []string{"networkctl", "delete", name}}); err != nil {
+			return fmt.Errorf("delete the interface %s, which the network no longer has: %w", name, err)
+		}
+	}
 	return nil
+}
+
+// networkFiles are networkd's files; without a network of the description, DHCP
+// on every card, where the default route is that of the card that the machine
+// was booted from, else of the first.
+func (a *agent) networkFiles(n *node.Network) map[string]string {
+	if n != nil && len(n.Links) > 0 {
+		return render.Network(n)
+	}
+	boot, err := source.BootCard(a.Source)
+	if err != nil {
+		a.Report.Say("network", status.Waiting, err.Error(), nil)
+	}
+	return render.Fallback(a.System.Cards(), boot)
+}
+
+// removeNetwork removes networkd's files, and returns the names of the
+// interfaces that some of them made and that no wanted one makes.
+func removeNetwork(have []string, want map[string]string) (gone []string, err error) {
+	for _, path := range have {
+		text, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if name := netdevName(string(text)); filepath.Ext(path) == ".netdev" && want[filepath.Base(path)] == "" && name != "" {
+			gone = append(gone, name)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
+// netdevName is the Name= of a systemd.netdev(5).
+func netdevName(text string) string {
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "Name="); ok {
+			return name
+		}
+	}
+	return ""
 }
 
 // renameLinks does what set-name asks. A card that is not there, or keeps its
 // name, is told and does not stop the node: networkd finds it by its address.
 func (a *agent) renameLinks(n node.Network) {
 	for _, l := range n.Links {
-		if l.Name == "" {
+		if l.Kind != node.Card || l.Name == "" || l.MAC == "" {
 			continue
 		}
 		if err := a.System.RenameLink(l.MAC, l.Name); err != nil {
-			a.Report.Say("network", status.Waiting, fmt.Sprintf("ethernets.%s: %v", l.ID, err), nil)
+			a.Report.Say("network", status.Waiting, fmt.Sprintf("card %s: %v", l.ID, err), nil)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"trivet/firstboot/host"
 	"trivet/firstboot/node"
 	"trivet/firstboot/render"
 	"trivet/firstboot/source"
@@ -17,6 +18,7 @@ type PreviewInputs struct {
 	Device  string // stands for the interface that a running node would find; eth0 if empty
 	Secrets bool   // write secrets as they are; else [redacted]
 	Source  source.Env
+	Host    host.Runner
 }
 
 // Preview renders what a node would render at boot, into another folder. It
@@ -32,9 +34,9 @@ func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := agent{Inputs: Inputs{Root: in.Root}, role: role}
+	a := agent{Inputs: Inputs{Root: in.Root}, vault: &vault{root: in.Root, run: in.Host}, role: role}
 	if in.Secrets {
-		err = a.keptSecrets(&known.config)
+		err = a.keptSecrets(ctx, &known.config)
 	} else {
 		for _, name := range declaredSecrets(role) {
 			known.config.Secrets[name] = node.NewSecret(node.Redacted)
@@ -58,7 +60,7 @@ func previewDescription(ctx context.Context, in PreviewInputs, check func(source
 		return description{}, err
 	}
 	if candidate == nil {
-		known, err := loadStored(in.Root, check)
+		known, err := loadStored(ctx, &vault{root: in.Root, run: in.Host}, check)
 		if err != nil {
 			return known, errors.Join(errors.New("no source is there, and nothing is stored"), err)
 		}

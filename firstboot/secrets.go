@@ -1,30 +1,28 @@
 package firstboot
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
-	"trivet/firstboot/host"
 	"trivet/firstboot/node"
 )
 
-// secretsPath keeps the secrets that a lab made for itself.
-const secretsPath = statePath + "/secrets.json"
+// secretsName is what the vault calls the secrets that a lab made for itself.
+const secretsName = "secrets"
 
 // fillSecrets gives a lab the secrets that its description leaves out. They are
 // made once, and kept for root alone. A cloud of several controllers has all
 // of them from its description: node.Fit saw to that.
-func (a *agent) fillSecrets(c *node.Config) error {
+func (a *agent) fillSecrets(ctx context.Context, c *node.Config) error {
 	if !c.Lab() {
 		return nil
 	}
-	kept, err := readSecrets(a.Root)
+	kept, err := readSecrets(ctx, a.vault)
 	if err != nil {
 		return err
 	}
@@ -43,19 +41,16 @@ func (a *agent) fillSecrets(c *node.Config) error {
 	if made == 0 {
 		return nil
 	}
-	data, err := json.MarshalIndent(kept, "", "  ")
-	if err == nil {
-		err = host.WriteFile(filepath.Join(a.Root, secretsPath), append(data, '\n'), 0o600, -1, -1)
-	}
+	data, err := json.Marshal(kept)
 	if err != nil {
 		return fmt.Errorf("keep the secrets of this lab: %w", err)
 	}
-	return nil
+	return a.vault.put(ctx, secretsName, data)
 }
 
 // keptSecrets adds the secrets that were made earlier, and makes none.
-func (a *agent) keptSecrets(c *node.Config) error {
-	kept, err := readSecrets(a.Root)
+func (a *agent) keptSecrets(ctx context.Context, c *node.Config) error {
+	kept, err := readSecrets(ctx, a.vault)
 	if err != nil {
 		return err
 	}
@@ -67,9 +62,9 @@ func (a *agent) keptSecrets(c *node.Config) error {
 	return nil
 }
 
-func readSecrets(root string) (map[string]string, error) {
+func readSecrets(ctx context.Context, v *vault) (map[string]string, error) {
 	kept := map[string]string{}
-	data, err := os.ReadFile(filepath.Join(root, secretsPath))
+	data, err := v.get(ctx, secretsName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return kept, nil
 	}

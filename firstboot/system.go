@@ -20,6 +20,9 @@ type System struct {
 	Holds func(netip.Addr) (device, have string, err error)
 	// Online answers whether there is any address that leads out.
 	Online func() bool
+	// Cards returns the hardware addresses of the network cards, in the kernel's
+	// order.
+	Cards func() []string
 	// RenameLink gives the card with a hardware address a name.
 	RenameLink func(mac, name string) error
 	Database   *sql.DB
@@ -38,6 +41,7 @@ func NewSystem() (System, error) {
 		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
 		Holds:       host.DeviceOf,
 		Online:      host.Online,
+		Cards:       host.Cards,
 		RenameLink: func(mac, name string) error {
 			from, ok := host.LinkOf(mac)
 			if !ok {

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"trivet/firstboot"
+	"trivet/firstboot/host"
 )
 
 func explainCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
@@ -21,7 +22,7 @@ func explainCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
 			if c.Args().Present() {
 				return fmt.Errorf("explain takes no arguments; %w", errUsage)
 			}
-			e, err := firstboot.Explain(ctx, c.String("root"), newSource(c.String("root")))
+			e, err := firstboot.Explain(ctx, c.String("root"), host.System{}, newSource(c.String("root")))
 			if err != nil {
 				return err
 			}

@@ -108,7 +108,10 @@ func TestExplain(t *testing.T) {
 	for _, s := range e.Sources {
 		states = append(states, s.Source+" "+s.State)
 	}
-	if d := cmp.Diff([]string{"smbios-serial absent", "seed-dir taken", "cidata absent"}, states); d != "" {
+	if d := cmp.Diff([]string{
+		"cmdline-url absent", "credential absent", "cmdline-ds absent", "smbios-serial absent", "seed-dir taken",
+		"config-2 absent", "cidata absent", "openstack-imds absent", "ec2 absent", "none passed over",
+	}, states); d != "" {
 		t.Error(d)
 	}
 	_, out, _ = agent(t, "explain", "--root", tree(t, "#trivet/v1\nname: [\n"))

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"trivet/firstboot"
+	"trivet/firstboot/host"
 )
 
 func renderCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
@@ -27,7 +28,7 @@ func renderCommand(root *cli.StringFlag, stdout io.Writer) *cli.Command {
 			}
 			written, err := firstboot.Preview(ctx, firstboot.PreviewInputs{
 				Root: c.String("root"), To: c.String("to"), Device: c.String("device"),
-				Secrets: c.Bool("with-secrets"), Source: newSource(c.String("root")),
+				Secrets: c.Bool("with-secrets"), Source: newSource(c.String("root")), Host: host.System{},
 			})
 			for _, path := range written {
 				fmt.Fprintln(stdout, path)

@@ -60,7 +60,7 @@ func serve(ctx context.Context, stderr io.Writer) error {
 
 func newSource(root string) source.Env {
 	return source.Env{
-		Root: root, ReadDisk: host.ReadFiles, Client: source.NewClient(), Jitter: rand.Float64,
+		Root: root, ReadDisk: host.ReadFiles, WriteDisk: host.WriteFiles, Client: source.NewClient(), Jitter: rand.Float64,
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			select {
 			case <-ctx.Done():

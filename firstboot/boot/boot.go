@@ -113,6 +113,10 @@ func (b *Boot) at(path string) string { return filepath.Join(b.Root, path) }
 // mountKernel mounts what systemd would mount first, with its own options
 // (mount_table in systemd's src/shared/mount-setup.c), so that it finds them as it wants them.
 func (b *Boot) mountKernel(context.Context) (string, error) {
+	seed, err := b.takeSeed()
+	if err != nil {
+		return "", advise(err, "correct the network boot's `initrd` lines, or boot without them")
+	}
 	for _, m := range kernelMounts {
 		target := b.at(m.target)
 		if err := os.MkdirAll(target, 0o755); err != nil {
@@ -123,6 +127,9 @@ func (b *Boot) mountKernel(context.Context) (string, error) {
 		}
 	}
 	if err := os.MkdirAll(b.at("run/trivet"), 0o755); err != nil {
+		return "", err
+	}
+	if err := b.giveSeed(seed); err != nil {
 		return "", err
 	}
 	// The kernel drops lines of chatty programs; systemd turns that off too.

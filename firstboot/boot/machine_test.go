@@ -155,6 +155,12 @@ func (m *machine) Mount(source, target, fstype string, flags uintptr, data strin
 	if err := m.note("mount %s %s %s %s", how, source, target, data); err != nil {
 		return err
 	}
+	if fstype == "tmpfs" { // it hides what is below
+		if err := os.RemoveAll(target); err != nil {
+			return err
+		}
+		return os.Mkdir(target, 0o755)
+	}
 	if fstype == "squashfs" { // the sealed root
 		for _, dir := range []string{"dev", "proc", "sys", "run", "etc", "var"} {
 			m.put(filepath.Join(newRoot, dir, "x"), "")

@@ -1,14 +1,18 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRun(t *testing.T) {
@@ -131,6 +135,62 @@ func TestReadFilesSaysWhy(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "read /dev/null (vfat): ") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestWriteFiles overwrites a file of a FAT file system in place: the content
+// is gone from the whole medium.
+func TestWriteFiles(t *testing.T) {
+	device := fatDevice(t, "user-data", "the canary of a seed")
+	err := WriteFiles(device, "vfat", map[string][]byte{"user-data": make([]byte, 20)})
+	if errors.Is(err, unix.ENODEV) {
+		t.Skip("the kernel of this machine has no vfat")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := ReadFiles(device, "vfat", []string{"user-data"}, 100)
+	if err != nil || !bytes.Equal(files["user-data"], make([]byte, 20)) {
+		t.Errorf("%q, %v", files["user-data"], err)
+	}
+	medium, err := os.ReadFile(device)
+	if err != nil || bytes.Contains(medium, []byte("canary")) {
+		t.Errorf("the medium still has it, or %v", err)
+	}
+	for name, content := range map[string][]byte{"user-data": make([]byte, 21), "other": nil} {
+		if err := WriteFiles(device, "vfat", map[string][]byte{name: content}); err == nil {
+			t.Errorf("%d bytes of %s were written", len(content), name)
+		}
+	}
+}
+
+// fatDevice makes a loop device with a FAT file system that holds one file.
+func fatDevice(t *testing.T, name, content string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	for _, tool := range []string{"mkfs.vfat", "mcopy", "losetup"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("no %s on this machine to make a medium with", tool)
+		}
+	}
+	run := func(args ...string) string {
+		out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			t.Skipf("%s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	dir := t.TempDir()
+	image, file := filepath.Join(dir, "image"), filepath.Join(dir, "file")
+	if err := errors.Join(os.WriteFile(image, make([]byte, 1<<20), 0o600), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	run("mkfs.vfat", image)
+	run("mcopy", "-i", image, file, "::"+name)
+	device := run("losetup", "--find", "--show", image)
+	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
+	return device
 }
 
 func TestDeviceOf(t *testing.T) {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -68,18 +71,38 @@ func Online() bool {
 	return false
 }
 
-// LinkOf returns the name of the interface with a hardware address.
+// LinkOf returns the name of the network card with a hardware address, which
+// bonds, VLANs and bridges on it may have too.
 func LinkOf(mac string) (string, bool) {
-	links, err := net.Interfaces()
-	if err != nil {
-		return "", false
-	}
-	for _, link := range links {
-		if link.HardwareAddr.String() == mac {
-			return link.Name, true
+	for _, card := range cards() {
+		if card.HardwareAddr.String() == mac {
+			return card.Name, true
 		}
 	}
 	return "", false
+}
+
+// Cards returns the hardware addresses of the network cards, in the kernel's
+// order.
+func Cards() []string {
+	var all []string
+	for _, card := range cards() {
+		all = append(all, card.HardwareAddr.String())
+	}
+	return all
+}
+
+// cards are the interfaces with a device behind them and an Ethernet address.
+func cards() []net.Interface {
+	links, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(links, func(a, b net.Interface) int { return a.Index - b.Index })
+	return slices.DeleteFunc(links, func(l net.Interface) bool {
+		_, err := os.Stat(filepath.Join("/sys/class/net", l.Name, "device"))
+		return err != nil || len(l.HardwareAddr) != 6
+	})
 }
 
 // RenameLink gives a network interface another name. An interface that is up is

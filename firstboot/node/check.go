@@ -79,8 +79,9 @@ func (c *checker) config(f descriptionFile) Config {
 	g := Config{
 		Cluster: f.Cluster, Name: f.Name, Role: f.Role, Interface: f.Interface,
 		SSHAuthorizedKeys: c.keys(f.SSHKeys), StorageDevices: c.devices(f.Storage.Devices),
-		Secrets: c.secrets(f.Secrets), Settings: c.settings(f.Settings),
+		NTP: c.timeServers(f.NTP), Secrets: c.secrets(f.Secrets), Settings: c.settings(f.Settings), Extra: c.extra(f.Extra),
 	}
+	c.delivery(&g, f)
 	c.word("cluster", f.Cluster, clusterForm())
 	c.word("name", f.Name, hostForm())
 	if f.Interface != "" {
@@ -124,6 +125,17 @@ func (c *checker) number(key string, given *int, standard, least, most int) int 
 		c.fail(key, "%d is not within %d to %d", *given, least, most)
 	}
 	return *given
+}
+
+// oneOf reads one of some words.
+func (c *checker) oneOf(key, given, standard string, known ...string) string {
+	if given == "" {
+		return standard
+	}
+	if !slices.Contains(known, given) {
+		c.fail(key, "%q is not one of %s%s", given, strings.Join(known, ", "), didYouMean(given, known))
+	}
+	return given
 }
 
 func (c *checker) size(key, given string, standard, least, most Size) Size {
@@ -232,7 +244,10 @@ func (c *checker) secrets(values map[string]string) map[string]Secret {
 	}
 	for name, value := range values {
 		key := "secrets." + name
-		c.word(key, name, secretForm())
+		if f := secretForm(); !f.re.MatchString(name) {
+			// Name and value may have changed places.
+			c.fail(key, "the key does not fit: it must be %s", f.says)
+		}
 		if err := CheckSecret(value); err != nil {
 			c.fail(key, "%v", err)
 		}
@@ -255,6 +270,7 @@ func (c *checker) settings(f settingsFile) Settings {
 	s.RabbitMQ = RabbitMQSettings{
 		Schedulers: c.number("settings.rabbitmq.schedulers", f.RabbitMQ.Schedulers, 2, 1, 64),
 		Memory:     c.size("settings.rabbitmq.memory", f.RabbitMQ.Memory, 512<<20, 128<<20, 256<<30),
+		Clients:    c.oneOf("settings.rabbitmq.clients", f.RabbitMQ.Clients, ClientsVIP, ClientsVIP, ClientsNodes),
 	}
 	s.Memcached = MemcachedSettings{Memory: c.size("settings.memcached.memory", f.Memcached.Memory, 64<<20, 1<<20, 64<<30)}
 	s.Keystone = KeystoneSettings{

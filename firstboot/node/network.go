@@ -1,275 +1,226 @@
 package node
 
 import (
-	"fmt"
-	"net"
+	"bytes"
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
-// A Network is how a node's interfaces are to be set up.
+// A Network is how a node's interfaces are to be set up. It is the same for all
+// forms in which it can be written.
 type Network struct {
-	Links []Link // sorted by ID
+	Links   []Link   // version 2: sorted by ID; else in the order of the file
+	Ignored []string // what the file says that has no effect, for people
 }
 
-// A Link is one network card.
+// Kinds of links.
+const (
+	Card   = ""       // hardware, or what a hypervisor shows as such
+	Bond   = "bond"   // several cards as one
+	Bridge = "bridge" // a switch
+	VLAN   = "vlan"   // IEEE 802.1Q, on another link
+	Dummy  = "dummy"  // no way out; holds addresses
+	Loop   = "loopback"
+)
+
+// A Link is one network interface. Every link has addresses and routes of its
+// own, or is a port of another link.
 type Link struct {
-	ID          string // in the file; the card's name unless Match says otherwise
-	MAC         string // match by permanent address, in small letters with colons; or empty
-	Match       string // match by name, shell wildcards allowed; or empty
-	Name        string // rename to this; or empty
-	DHCP4       bool
-	DHCP6       bool
+	ID   string // in the file; letters, digits and . _ - only
+	Kind string // Card, Bond, …
+
+	// How a card is found. Other kinds are made, and their name is ID.
+	MAC    string // by permanent address, in small letters with colons; or empty
+	Match  string // by name, shell wildcards allowed; or empty
+	Driver string // by the kernel's driver, wildcards allowed, several with spaces; or empty
+	Name   string // rename to this; or empty
+	Wake   bool   // by a magic packet
+
+	SetMAC string // the address that the link is to have; empty: its own
+	MTU    int    // bytes; 0: leave
+	Up     string // ActivationPolicy of systemd.network(5); empty: up
+
+	Port    Port     // what it is a port of
+	VLAN    Tag      // of a VLAN
+	Params  []Param  // of a bond or bridge, sorted by name
+	Members []string // IDs of a bond's or bridge's ports, in the file's order
+
+	DHCP4, DHCP6 bool
+	DHCPv4       Lease // what to take of DHCPv4's answer
+	DHCPv6       Lease // what to take of DHCPv6's answer and of router advertisements
+	ClientID     string
+	AcceptRA     *bool // router advertisements; nil: networkd decides
+	OnlySLAAC    bool  // no DHCPv6, whatever the router says
+	LinkLocal    string
+	Privacy      bool // RFC 8981 addresses
+
 	Addresses   []netip.Prefix
+	Deprecated  []netip.Prefix // those of Addresses that no connection should begin from
 	Routes      []Route
+	Rules       []Rule
 	Nameservers []netip.Addr
 	Search      []string
-	MTU         int  // bytes; 0: leave
-	Optional    bool // a boot does not wait for it
+	MTU6        int // for IPv6 alone; 0: MTU
+
+	Optional       bool // a boot does not wait for it
+	WithoutCarrier bool // is set up though no cable is in
+	Keep           bool // addresses stay when networkd stops: the root is on them
+	LLDP           bool // tell the switch who this is
 }
 
-// A Route leads to a network by a gateway.
+// A Port is a link's place in a bond or bridge.
+type Port struct {
+	Of       string // ID of the bond or bridge; empty: none
+	Primary  bool   // of a bond: used while it works
+	Cost     int    // of a bridge, spanning tree; 0: the kernel's
+	Priority *int   // of a bridge; nil: the kernel's
+}
+
+// A Tag is what makes a VLAN.
+type Tag struct {
+	Number int
+	Link   string // ID of the link below
+}
+
+// A Param is a setting of a bond or a bridge, by netplan's name. Times have a
+// unit.
+type Param struct{ Name, Value string }
+
+// A Lease is what to take of what DHCP offers. Nil: as networkd does.
+type Lease struct {
+	UseDNS, UseNTP, UseHostname, UseMTU, UseRoutes *bool
+	UseDomains                                     string // yes, no, route or empty
+	SendHostname                                   *bool
+	Hostname                                       string // to send in place of the node's
+	Metric                                         int    // of routes
+}
+
+// A Route leads to a network, mostly by a gateway.
 type Route struct {
 	To     netip.Prefix
-	Via    netip.Addr
-	Metric int  // 0: the kernel's
-	OnLink bool // the gateway is reached though no address of ours is in its network
+	Via    netip.Addr // the zero Addr: none
+	From   netip.Addr // the source address to prefer; the zero Addr: none
+	Metric int        // 0: the kernel's
+	Table  int        // 0: main
+	MTU    int        // 0: the link's
+	Scope  string     // global, link, host or empty
+	Type   string     // unicast (or empty), blackhole, unreachable, prohibit, throw, local
+	OnLink bool       // the gateway is reached though no address of ours is in its network
 }
 
-// networkFile is the shape of network-config version 2, as far as it is read:
-// cloud-init's "Networking config Version 2", a subset of netplan's.
-type networkFile struct {
-	Version   *int                    `yaml:"version"`
-	Renderer  string                  `yaml:"renderer"`
-	Ethernets map[string]ethernetFile `yaml:"ethernets"`
+// A Rule chooses a routing table.
+type Rule struct {
+	From, To netip.Prefix // the zero Prefix: any
+	Table    int          // 0: main
+	Priority int          // 0: the kernel's
+	Mark     int          // 0: any
+	TOS      int          // 0: any
 }
 
-type ethernetFile struct {
-	Match       matchFile       `yaml:"match"`
-	SetName     string          `yaml:"set-name"`
-	DHCP4       *bool           `yaml:"dhcp4"`
-	DHCP6       *bool           `yaml:"dhcp6"`
-	Addresses   []string        `yaml:"addresses"`
-	Gateway4    string          `yaml:"gateway4"`
-	Routes      []routeFile     `yaml:"routes"`
-	Nameservers nameserversFile `yaml:"nameservers"`
-	MTU         *int            `yaml:"mtu"`
-	Optional    *bool           `yaml:"optional"`
-}
+// Bounds of a network.
+const (
+	maxLinks     = 256
+	maxAddresses = 256 // of one link; routes and rules too
+)
 
-type matchFile struct {
-	MAC  string `yaml:"macaddress"`
-	Name string `yaml:"name"`
-}
+// MetricDHCP is the metric of the first link's routes from DHCP, as netplan
+// has it. Each further link of a file has one more, so that the first one
+// stays the default whichever answers first.
+const MetricDHCP = 100
 
-type routeFile struct {
-	To     string `yaml:"to"`
-	Via    string `yaml:"via"`
-	Metric *int   `yaml:"metric"`
-	OnLink *bool  `yaml:"on-link"`
-}
-
-type nameserversFile struct {
-	Addresses []string `yaml:"addresses"`
-	Search    []string `yaml:"search"`
-}
-
-const maxLinks = 64
-
-// ParseNetwork reads a network-config of version 2. Its content may stand below
-// a key `network:`, as netplan has it. Errors are Problems.
+// ParseNetwork reads a network-config of version 1 or 2 (cloud-init
+// documentation, "Networking config Version 1" and "… Version 2"; netplan(5)).
+// Its content may stand below a key `network:`, as netplan has it. Errors are
+// Problems.
 func ParseNetwork(file string, data []byte) (Network, error) {
-	doc, err := parseYAML(file, data, MaxDescription)
+	doc, err := parseNetworkFile(file, data)
 	if err != nil {
 		return Network{}, err
 	}
 	if doc.body == nil {
 		return Network{}, Problems{{file, 1, 1, "the file is empty; leave it out to have DHCP on every card"}}
 	}
-	var wrapped struct {
-		Network networkFile `yaml:"network"`
+	c := &networkChecker{doc: doc}
+	body, keys := c.unwrap()
+	version := ""
+	var one int
+	if value, ok := keys["version"]; ok {
+		one++
+		version = string(doc.word(join(c.prefix, "version"), value))
 	}
-	c := networkChecker{doc: doc}
-	probe := *doc
-	probe.at = map[string][2]int{}
-	keys := topKeys(&probe)
-	f := &wrapped.Network
-	if slices.Equal(keys, []string{"network"}) {
-		c.prefix = "network"
-		doc.decode("", doc.body, reflect.ValueOf(&wrapped).Elem())
-	} else {
-		doc.decode("", doc.body, reflect.ValueOf(f).Elem())
+	_, config := keys["config"]
+	switch {
+	case len(doc.problems) > 0:
+		return Network{}, doc.problems.asError()
+	case version == "1" || version == "" && config && one == 0:
+		return c.version1(body)
+	case version == "2":
+		return c.version2(body)
+	case version == "":
+		c.fail("", "the key version is missing; write version: 2, or version: 1 with config:")
+	default:
+		c.fail("version", "versions 1 and 2 of network-config are read")
 	}
-	if f.Version != nil && *f.Version != 2 || f.Version == nil && slices.Contains(keys, "config") {
-		return Network{}, Problems{c.only("version", "only version 2 of network-config is read; write version: 2 with ethernets:")}
-	}
-	n := c.network(*f)
-	return n, doc.problems.asError()
+	return Network{}, doc.problems.asError()
 }
 
-// topKeys returns the keys of the document's mapping.
-func topKeys(d *document) []string {
-	var all struct{}
-	d.decode("", d.body, reflect.ValueOf(&all).Elem())
-	var keys []string
-	for path := range d.at {
-		if path != "" {
-			keys = append(keys, path)
+func parseNetworkFile(file string, data []byte) (*document, error) {
+	// What begins with a bracket may be JSON, or YAML in its short form.
+	if looksLikeJSON(data) {
+		if doc, err := parseJSON(file, data, MaxDescription); err == nil {
+			doc.lenient = false
+			return doc, nil
 		}
 	}
-	slices.Sort(keys)
+	return parseYAML(file, bytes.TrimPrefix(data, []byte("\ufeff")), MaxDescription)
+}
+
+// unwrap returns the mapping that holds the network, and its keys.
+func (c *networkChecker) unwrap() (ast.Node, map[string]ast.Node) {
+	keys := topKeys(c.doc, "", c.doc.body)
+	inner, ok := keys["network"]
+	if !ok || len(keys) > 1 {
+		return c.doc.body, keys
+	}
+	c.prefix = "network"
+	return inner, topKeys(c.doc, "network", inner)
+}
+
+// topKeys returns the values of a mapping by their keys. It notes nothing but
+// that there is no mapping.
+func topKeys(doc *document, path string, n ast.Node) map[string]ast.Node {
+	probe := *doc
+	probe.problems, probe.nulls = nil, true
+	keys := map[string]ast.Node{}
+	probe.eachPair(path, n, func(key, _ string, value ast.Node) { keys[key] = value })
+	if len(keys) == 0 {
+		doc.problems = probe.problems
+	}
 	return keys
 }
 
-type networkChecker struct {
-	doc    *document
-	prefix string
+// decode fills the shape of a file.
+func (c *networkChecker) decode(n ast.Node, to any) {
+	c.doc.decode(c.prefix, n, reflect.ValueOf(to).Elem())
 }
 
-func (c *networkChecker) fail(key, format string, args ...any) {
-	if path := join(c.prefix, key); !c.doc.marked(path) {
-		c.doc.problem(path, format, args...)
+// done checks what only shows with all links in view, and sorts out what is
+// right by itself and clashes with another link.
+func (c *networkChecker) done(n Network, machine bool) (Network, error) {
+	if len(n.Links) > maxLinks {
+		c.fail("", "there are %d links, more than %d", len(n.Links), maxLinks)
+		return Network{}, c.doc.problems.asError()
 	}
-}
-
-// only makes the one problem that hides all others.
-func (c *networkChecker) only(key, message string) Problem {
-	c.doc.problems = nil
-	c.fail(key, "%s", message)
-	return c.doc.problems[0]
-}
-
-func (c *networkChecker) network(f networkFile) Network {
-	if f.Version == nil {
-		c.fail("", "the key version is missing; write version: 2")
+	if len(c.doc.problems) == 0 {
+		c.together(&n)
 	}
-	if f.Renderer != "" && f.Renderer != "networkd" {
-		c.fail("renderer", "%q: the node's networks are run by networkd", f.Renderer)
+	if len(c.doc.problems) == 0 {
+		c.metrics(&n, machine)
 	}
-	switch {
-	case len(f.Ethernets) == 0:
-		c.fail("", "there are no ethernets; leave the file out to have DHCP on every card")
-	case len(f.Ethernets) > maxLinks:
-		c.fail("ethernets", "there are %d ethernets, more than %d", len(f.Ethernets), maxLinks)
-		return Network{}
-	}
-	var n Network
-	gateways := 0
-	for id, e := range f.Ethernets {
-		l := c.link("ethernets."+id, id, e)
-		for _, r := range l.Routes {
-			if r.To.Bits() == 0 && r.Metric == 0 {
-				gateways++
-			}
-		}
-		n.Links = append(n.Links, l)
-	}
-	if gateways > 1 {
-		c.fail("ethernets", "%d default routes have no metric; keep one, or order them with metric", gateways)
-	}
-	slices.SortFunc(n.Links, func(a, b Link) int { return strings.Compare(a.ID, b.ID) })
-	return n
-}
-
-func (c *networkChecker) link(key, id string, e ethernetFile) Link {
-	l := Link{ID: id, Match: e.Match.Name, Name: e.SetName, DHCP4: is(e.DHCP4), DHCP6: is(e.DHCP6), Optional: is(e.Optional)}
-	if !interfaceForm().re.MatchString(id) {
-		c.fail(key, "%q is not %s", id, interfaceForm().says)
-	}
-	if e.Match.MAC != "" {
-		mac, err := net.ParseMAC(e.Match.MAC)
-		if err != nil || len(mac) != 6 {
-			c.fail(key+".match.macaddress", "%q is not a MAC address such as 52:54:00:12:34:56", e.Match.MAC)
-		}
-		l.MAC = mac.String()
-	}
-	if l.Match != "" && !matchable(l.Match) {
-		c.fail(key+".match.name", "%q is not the name of a card, nor a pattern of it with * and ?", l.Match)
-	}
-	if l.Name != "" && !interfaceForm().re.MatchString(l.Name) {
-		c.fail(key+".set-name", "%q is not %s", l.Name, interfaceForm().says)
-	}
-	if l.Name != "" && l.MAC == "" {
-		c.fail(key+".set-name", "set-name needs match with a macaddress, which says which card is meant")
-	}
-	if e.MTU != nil {
-		if l.MTU = *e.MTU; l.MTU < 576 || l.MTU > 65535 {
-			c.fail(key+".mtu", "%d is not within 576 to 65535", l.MTU)
-		}
-	}
-	for i, s := range e.Addresses {
-		p, err := parsePrefix(s)
-		if err != nil {
-			c.fail(fmt.Sprintf("%s.addresses[%d]", key, i), "%v", err)
-		}
-		l.Addresses = append(l.Addresses, p)
-	}
-	l.Routes = c.routes(key, e)
-	l.Nameservers, l.Search = c.nameservers(key+".nameservers", e.Nameservers)
-	return l
-}
-
-func (c *networkChecker) routes(key string, e ethernetFile) []Route {
-	var routes []Route
-	if e.Gateway4 != "" {
-		via, err := parseAddress(e.Gateway4)
-		if err != nil {
-			c.fail(key+".gateway4", "%v", err)
-		}
-		routes = append(routes, Route{To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: via})
-	}
-	for i, f := range e.Routes {
-		at := fmt.Sprintf("%s.routes[%d]", key, i)
-		r := Route{OnLink: is(f.OnLink)}
-		var err error
-		if f.To == "default" {
-			f.To = "0.0.0.0/0"
-		}
-		if r.To, err = netip.ParsePrefix(f.To); err != nil || !r.To.Addr().Is4() {
-			c.fail(at+".to", "%q is neither default nor an IPv4 network such as 192.0.2.0/24", f.To)
-		}
-		if r.Via, err = parseAddress(f.Via); err != nil {
-			c.fail(at+".via", "%v", err)
-		}
-		if f.Metric != nil {
-			r.Metric = *f.Metric
-		}
-		routes = append(routes, r)
-	}
-	return routes
-}
-
-func (c *networkChecker) nameservers(key string, f nameserversFile) ([]netip.Addr, []string) {
-	var servers []netip.Addr
-	for i, s := range f.Addresses {
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" {
-			c.fail(fmt.Sprintf("%s.addresses[%d]", key, i), "%q is not an address", s)
-		}
-		servers = append(servers, a)
-	}
-	for i, s := range f.Search {
-		if !domain(s) {
-			c.fail(fmt.Sprintf("%s.search[%d]", key, i), "%q is not a domain", s)
-		}
-	}
-	return servers, f.Search
-}
-
-func is(b *bool) bool { return b != nil && *b }
-
-// matchable answers whether a word can be a [Match] Name= of networkd: no
-// spaces, which separate patterns there, and no "!", which negates.
-func matchable(s string) bool {
-	return len(s) < 64 && strings.IndexFunc(s, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?[]", r)
-	}) < 0
-}
-
-func domain(s string) bool {
-	return s != "" && len(s) <= 253 && strings.IndexFunc(s, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", r)
-	}) < 0
+	n.Ignored = append(n.Ignored, c.doc.ignored...)
+	slices.Sort(n.Ignored)
+	return n, c.doc.problems.asError()
 }

@@ -2,7 +2,9 @@
 // its addresses, its settings and its secrets.
 //
 // A description is YAML whose first line is `#trivet/v1`, or the key `trivet:`
-// of a cloud-init `#cloud-config`. A Config that Parse returned is right in
+// of a cloud-init `#cloud-config`, or one of these in a MIME message. A
+// network-config is of cloud-init's version 1 or 2, or OpenStack's
+// network_data.json. A Config that Parse returned is right in
 // itself; whether it fits the image is for Description.Fit to say. Every error
 // names file, line and column, and what to do. No error shows a secret.
 package node
@@ -35,9 +37,17 @@ type Config struct {
 
 	StorageDevices    []string // whole disks for Swift, as paths below /dev
 	SSHAuthorizedKeys []string // lines of authorized_keys(5), for root
+	NTP               []string // host names or addresses of time servers
 
 	Settings Settings
-	Secrets  map[string]Secret // by names such as keystone/db
+	// Extra are lines for the files of services that no setting covers: service
+	// → section → option → value.
+	Extra   map[string]map[string]map[string]string
+	Secrets map[string]Secret // by names such as keystone/db
+
+	Bundle     string // an age file in ASCII armor that holds the secrets; or empty
+	Generation int    // of the description, from 1; 0: not given
+	Cleartext  bool   // the secrets came readable by anyone, as a lab may have it
 }
 
 // A Member is one node of a cluster.
@@ -65,9 +75,17 @@ type MariaDBSettings struct {
 
 // RabbitMQSettings are for the message queue.
 type RabbitMQSettings struct {
-	Schedulers int  // Erlang schedulers, each a thread
-	Memory     Size // vm_memory_high_watermark.absolute
+	Schedulers int    // Erlang schedulers, each a thread
+	Memory     Size   // vm_memory_high_watermark.absolute
+	Clients    string // ClientsVIP or ClientsNodes
 }
+
+// How services reach RabbitMQ: through the virtual IP, or by a list of all
+// controllers.
+const (
+	ClientsVIP   = "vip"
+	ClientsNodes = "nodes"
+)
 
 // MemcachedSettings are for the cache.
 type MemcachedSettings struct {

@@ -1,23 +1,16 @@
 package node
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
-
-// CloudConfig is the first line of cloud-init's own form.
-const CloudConfig = "#cloud-config"
 
 // A Description is a Config and what is to be told about its file.
 type Description struct {
 	Config  Config
-	Ignored []string // keys of a #cloud-config that have no effect on a node, sorted
+	Ignored []string // what the payload says that has no effect on a node, sorted
 	doc     *document
 	prefix  string // of paths: "trivet" in a #cloud-config
 }
@@ -34,9 +27,17 @@ type descriptionFile struct {
 	Controllers []memberFile      `yaml:"controllers"`
 	Storage     storageFile       `yaml:"storage"`
 	SSHKeys     []string          `yaml:"ssh_authorized_keys"`
+	NTP         []string          `yaml:"ntp"`
 	Settings    settingsFile      `yaml:"settings"`
+	Extra       extraFile         `yaml:"config"`
 	Secrets     map[string]string `yaml:"secrets"`
+	Bundle      string            `yaml:"bundle"`
+	Generation  *int              `yaml:"generation"`
+	Delivery    string            `yaml:"secrets_delivery"`
 }
+
+// An extraFile is service → section → option → value.
+type extraFile map[string]map[string]map[string]word
 
 type memberFile struct {
 	Name    string `yaml:"name"`
@@ -64,6 +65,7 @@ type mariadbFile struct {
 type rabbitmqFile struct {
 	Schedulers *int   `yaml:"schedulers"`
 	Memory     string `yaml:"memory"`
+	Clients    string `yaml:"clients"`
 }
 
 type memcachedFile struct {
@@ -75,145 +77,73 @@ type keystoneFile struct {
 	Threads   *int `yaml:"threads"`
 }
 
-// Parse reads a description. File names it in errors, which are Problems. Meta
-// is the host name that the source gives beside it; it may be empty.
+// Parse reads a description in any of the forms that user-data may have. File
+// names it in errors, which are Problems. Meta is the host name that the source
+// gives beside it, with or without a domain; it may be empty.
 func Parse(file string, data []byte, meta string) (*Description, error) {
-	form, err := formOf(file, data)
+	p, err := split(file, data)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := parseYAML(file, data, MaxDescription)
-	if err != nil {
-		return nil, err
-	}
-	if doc.body == nil {
-		return nil, Problems{{file, 1, 1, "the description is empty; give at least cluster, name, role, vip, address and controllers"}}
-	}
-	if !doc.isMapping() {
-		line, column := position(doc.body)
-		return nil, Problems{{file, line, column, "this must be a mapping: keys with a colon and their values"}}
-	}
-	d := &Description{doc: doc}
 	var f descriptionFile
-	if form == CloudConfig {
-		err = d.cloudConfig(&f)
-	} else {
-		doc.decode("", doc.body, reflect.ValueOf(&f).Elem())
-	}
+	var around honoured
+	doc, prefix, err := p.read(&f, &around)
 	if err != nil {
 		return nil, err
 	}
-	if f.Name == "" && !doc.has(d.path("name")) {
-		f.Name = meta
-	}
-	c := checker{doc: doc, prefix: d.prefix}
+	c := checker{doc: doc, prefix: prefix}
+	c.settle(&f, around, meta)
+	d := &Description{doc: doc, prefix: prefix, Ignored: around.ignored}
+	slices.Sort(d.Ignored)
+	d.Ignored = slices.Compact(d.Ignored)
 	d.Config = c.config(f)
 	return d, doc.problems.asError()
 }
 
-// formOf reads the first line, which says what the file is.
-func formOf(file string, data []byte) (string, error) {
-	first, _, _ := bytes.Cut(data, []byte("\n"))
-	line := strings.TrimSpace(string(first))
-	word, _, _ := strings.Cut(line, " ")
-	say := func(format string, args ...any) error {
-		return Problems{{file, 1, 1, fmt.Sprintf(format, args...)}}
+// settle puts together the name, keys and time servers of a description and of
+// the #cloud-config around it.
+func (c *checker) settle(f *descriptionFile, around honoured, meta string) {
+	host := firstLabel(around.hostname)
+	if host == "" {
+		host = firstLabel(around.fqdn)
 	}
 	switch {
-	case word == Header || word == CloudConfig:
-		return word, nil
-	case len(bytes.TrimSpace(data)) == 0:
-		return "", say("the file is empty; its first line must be %s, and a description follows", Header)
-	case strings.HasPrefix(word, "#trivet/"):
-		return "", say("this image reads %s; the first line names another version", Header)
-	case bytes.HasPrefix(data, []byte{0x1f, 0x8b}):
-		return "", say("the file is compressed; give it as plain text")
-	case strings.HasPrefix(line, "Content-Type:") || strings.HasPrefix(line, "MIME-Version:"):
-		return "", say("MIME messages are not read; give a file whose first line is %s or %s", Header, CloudConfig)
-	case strings.HasPrefix(line, "#!"):
-		return "", say("scripts are not run; give a file whose first line is %s or %s", Header, CloudConfig)
+	case f.Name != "" && host != "" && host != f.Name:
+		c.fail("name", "the name is %q here, but the #cloud-config says the host name is %q; keep one of the two", f.Name, host)
+	case f.Name != "" || c.doc.has(join(c.prefix, "name")):
+	case host != "":
+		f.Name = host
+	default:
+		f.Name = firstLabel(meta)
 	}
-	return "", say("the first line must be %s, or %s with a key trivet:", Header, CloudConfig)
+	f.SSHKeys = append(f.SSHKeys, around.keys...)
+	if len(f.NTP) == 0 {
+		f.NTP = around.ntp
+	}
 }
 
-func (d *Description) path(key string) string { return join(d.prefix, key) }
-
-// cloudConfig takes the key trivet out of a #cloud-config, and the two other
-// keys that a node honours.
-func (d *Description) cloudConfig(f *descriptionFile) error {
-	var hostname string
-	var keys []string
-	found := false
-	d.doc.eachPair("", d.doc.body, func(key, below string, value ast.Node) {
-		switch key {
-		case "trivet":
-			found = true
-			d.prefix = "trivet"
-			d.doc.decode(below, value, reflect.ValueOf(f).Elem())
-		case "hostname":
-			d.doc.decode(below, value, reflect.ValueOf(&hostname).Elem())
-		case "ssh_authorized_keys":
-			d.doc.decode(below, value, reflect.ValueOf(&keys).Elem())
-		default:
-			d.Ignored = append(d.Ignored, key)
-		}
-	})
-	slices.Sort(d.Ignored)
-	if !found {
-		d.doc.problem("", "there is no key trivet:, so nothing says what this node is; add it, or use a file whose first line is %s", Header)
-		return d.doc.problems.asError()
-	}
-	if hostname != "" && f.Name != "" && hostname != f.Name {
-		d.doc.problem("hostname", "hostname %q and trivet.name %q differ; keep one of the two", hostname, f.Name)
-	}
-	if f.Name == "" {
-		f.Name = hostname
-	}
-	f.SSHKeys = append(f.SSHKeys, keys...)
-	return nil
+// firstLabel is a host name without its domain.
+func firstLabel(name string) string {
+	label, _, _ := strings.Cut(name, ".")
+	return label
 }
 
 // Fit checks the description against the image that reads it: its role, and the
 // secrets that its services declare. Missing secrets are no problem for a lab,
-// which makes its own.
+// which makes its own, nor where a bundle brings them: then Config.Complete
+// looks again, once the bundle is open.
 func (d *Description) Fit(role string, secrets []string) error {
 	doc := *d.doc
 	doc.problems = nil
 	if d.Config.Role != role {
-		doc.problem(d.path("role"), "the description is for a %s, but this is the image of a %s; boot the other image, or give this node its own description", d.Config.Role, role)
+		doc.problem(join(d.prefix, "role"), "the description is for a %s, but this is the image of a %s; boot the other image, or give this node its own description", d.Config.Role, role)
 		return doc.problems.asError()
 	}
-	var missing []string
-	for _, name := range secrets {
-		if _, ok := d.Config.Secrets[name]; !ok {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 && !d.Config.Lab() {
-		doc.problem(d.path("secrets"), "a cloud of %d controllers shares its secrets; these are missing: %s", len(d.Config.Controllers), strings.Join(missing, ", "))
+	missing := d.Config.lacks(secrets)
+	if len(missing) > 0 && !d.Config.Lab() && d.Config.Bundle == "" {
+		doc.problem(join(d.prefix, "secrets"), "a cloud of %d controllers shares its secrets; these are missing: %s", len(d.Config.Controllers), strings.Join(missing, ", "))
 	}
 	return doc.problems.asError()
-}
-
-// ParseMetaData reads cloud-init's meta-data: the instance's id and host name.
-// Other keys are left alone. Both may be empty.
-func ParseMetaData(file string, data []byte) (instance, hostname string, err error) {
-	doc, err := parseYAML(file, data, MaxMetaData)
-	if err != nil || doc.body == nil {
-		return "", "", err
-	}
-	doc.eachPair("", doc.body, func(key, below string, value ast.Node) {
-		switch key {
-		case "instance-id":
-			// Some tools write a bare number; the id is only compared.
-			if instance = plain(value); instance == "" {
-				doc.decode(below, value, reflect.ValueOf(&instance).Elem())
-			}
-		case "local-hostname":
-			doc.decode(below, value, reflect.ValueOf(&hostname).Elem())
-		}
-	})
-	return instance, hostname, doc.problems.asError()
 }
 
 // parseAddress reads an IPv4 address.

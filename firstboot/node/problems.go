@@ -42,7 +42,7 @@ func (ps Problems) asError() error {
 		return nil
 	}
 	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	if len(ps) > maxProblems {
 		more := Problem{File: ps[0].File, Message: fmt.Sprintf("and %d more", len(ps)-maxProblems)}

@@ -27,17 +27,20 @@ const (
 	maxColons      = 10_000    // each may make a key, and the parser compares every key with every other
 )
 
-// A document is one YAML file as its tree, and what was found wrong in it.
+// A document is one YAML or JSON file as its tree, and what was found wrong in
+// it.
 type document struct {
 	file     string
 	body     ast.Node // nil if the file has no content
 	at       map[string][2]int
 	problems Problems
 	nodes    int
+	lenient  bool     // a program wrote the file: unknown keys are passed over
+	nulls    bool     // null is the same as no value
+	ignored  []string // paths of known keys that have no effect
 }
 
-// parseYAML reads the one document of data. First is the number of the first
-// line in the file.
+// parseYAML reads the one document of data.
 func parseYAML(file string, data []byte, limit int) (*document, error) {
 	if err := checkShape(file, data, limit); err != nil {
 		return nil, err
@@ -108,7 +111,8 @@ func checkShape(file string, data []byte, limit int) error {
 }
 
 // syntaxProblem places an error of the parser. Its words are kept only where no
-// secret can be in them.
+// secret can be in them: those that name a key, only before any key whose
+// values may be secret.
 func syntaxProblem(file string, data []byte, err error) error {
 	var placed interface {
 		GetToken() *token.Token
@@ -119,20 +123,32 @@ func syntaxProblem(file string, data []byte, err error) error {
 	}
 	p := placed.GetToken().Position
 	message := "YAML: " + placed.GetMessage()
-	if strings.Contains(placed.GetMessage(), "\n") || nearSecrets(data, p.Line) {
+	if strings.Contains(placed.GetMessage(), "\n") || !knownMessage(placed.GetMessage()) || nearSecrets(data, p.Line) {
 		message = "this is not YAML that can be read; check indentation, quotes and colons here"
 	}
 	return Problems{{file, p.Line, p.Column, message}}
 }
 
-// nearSecrets answers whether a key `secrets` stands on or above a line.
+// knownMessage answers whether the parser's message quotes nothing of the file,
+// or only a key that is there twice.
+func knownMessage(message string) bool {
+	if strings.HasPrefix(message, "mapping key ") && strings.Contains(message, " already defined at ") {
+		return true
+	}
+	return !strings.ContainsAny(message, "\"'`")
+}
+
+// nearSecrets answers whether a key that may hold secrets stands on or above a
+// line, or in the one below it.
 func nearSecrets(data []byte, line int) bool {
 	for i, text := range bytes.Split(data, []byte("\n")) {
 		if i > line {
 			return false
 		}
-		if bytes.Contains(text, []byte("secrets")) {
-			return true
+		for _, word := range []string{"secret", "config:", "passw", "bundle"} {
+			if bytes.Contains(text, []byte(word)) {
+				return true
+			}
 		}
 	}
 	return false
@@ -201,6 +217,9 @@ func (d *document) decode(path string, n ast.Node, v reflect.Value) {
 		d.problem(path, "anchors, aliases, merges and tags have no place here; write the value out")
 		return
 	}
+	if d.decodeLoose(path, n, v) {
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		d.decodeStruct(path, n, v)
@@ -217,21 +236,52 @@ func (d *document) decode(path string, n ast.Node, v reflect.Value) {
 }
 
 func (d *document) decodeStruct(path string, n ast.Node, v reflect.Value) {
-	fields := map[string]int{}
+	fields := map[string]reflect.Value{}
 	var known []string
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("yaml")
-		fields[name] = i
+	inline(v, func(name string, field reflect.Value) {
+		fields[name] = field
 		known = append(known, name)
-	}
-	d.eachPair(path, n, func(key, below string, value ast.Node) {
-		i, ok := fields[key]
-		if !ok {
-			d.problem(below, "unknown key %q%s", key, didYouMean(key, known))
-			return
-		}
-		d.decode(below, value, v.Field(i))
 	})
+	d.eachPair(path, n, func(key, below string, value ast.Node) {
+		field, ok := fields[key]
+		switch {
+		case ok:
+			d.decode(below, value, field)
+		case d.decodeRest(key, below, value, fields):
+		case !d.lenient:
+			d.problem(below, "unknown key %q%s", key, didYouMean(key, known))
+		}
+	})
+}
+
+// decodeRest puts a value into the field whose tag is the beginning of the key
+// and an asterisk, if there is one.
+func (d *document) decodeRest(key, path string, n ast.Node, fields map[string]reflect.Value) bool {
+	for name, field := range fields {
+		prefix, open := strings.CutSuffix(name, "*")
+		if !open || !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		if field.IsNil() {
+			field.Set(reflect.MakeMap(field.Type()))
+		}
+		value := reflect.New(field.Type().Elem()).Elem()
+		d.decode(path, n, value)
+		field.SetMapIndex(reflect.ValueOf(key), value)
+		return true
+	}
+	return false
+}
+
+// inline calls f for the fields of a struct and of those that it embeds.
+func inline(v reflect.Value, f func(name string, field reflect.Value)) {
+	for i := range v.NumField() {
+		if t := v.Type().Field(i); t.Anonymous {
+			inline(v.Field(i), f)
+		} else {
+			f(t.Tag.Get("yaml"), v.Field(i))
+		}
+	}
 }
 
 func (d *document) decodeMap(path string, n ast.Node, v reflect.Value) {
@@ -256,6 +306,7 @@ func (d *document) eachPair(path string, n ast.Node, f func(key, below string, v
 		d.problem(path, "this must be a mapping: keys with a colon and their values")
 		return
 	}
+	seen := map[string]bool{}
 	for _, pair := range pairs {
 		key, ok := pair.Key.(*ast.StringNode)
 		if !ok || pair.Value == nil {
@@ -265,9 +316,16 @@ func (d *document) eachPair(path string, n ast.Node, f func(key, below string, v
 		}
 		below := join(path, key.Value)
 		line, column := position(key)
+		if seen[key.Value] {
+			d.problems = append(d.problems, Problem{d.file, line, column, "this key is there twice; keep one"})
+			continue
+		}
+		seen[key.Value] = true
 		d.at[below] = [2]int{line, column}
 		if _, empty := pair.Value.(*ast.NullNode); empty {
-			d.problem(below, "%q has no value; give one or leave the key out", key.Value)
+			if !d.nulls {
+				d.problem(below, "this key has no value; give one or leave the key out")
+			}
 			continue
 		}
 		f(key.Value, below, pair.Value)

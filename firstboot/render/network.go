@@ -1,7 +1,6 @@
 package render
 
 import (
-	"fmt"
 	"strings"
 
 	"trivet/firstboot/node"
@@ -11,118 +10,85 @@ import (
 // earlier boot is in it.
 const NetworkFolder = "/run/systemd/network"
 
-// defaultNetwork asks for an address on every real network card: what a machine
-// does whose description says nothing of networks. Kind=!* leaves out bridges,
-// tunnels and their like (systemd.network(5)). In a container the card is the
-// end of a veth, which is of a kind; host0 is systemd-nspawn's name for it.
-const defaultNetwork = `# Written by trivet-agent: the node's seed has no network-config.
-[Match]
-Type=ether
-Kind=!*
+// NetworkPattern matches the names of the files that Network makes, whatever
+// their kind.
+const NetworkPattern = "*-trivet-*"
 
-[Network]
-DHCP=ipv4
-LinkLocalAddressing=ipv6
-
-[Link]
-RequiredForOnline=no
-`
-
-const defaultContainer = `# Written by trivet-agent: the node's seed has no network-config.
-[Match]
-Name=host0
-
-[Network]
-DHCP=ipv4
-`
-
-// Network returns networkd's files by name. A nil network is the default: DHCP
-// on every card.
+// Network returns the files of networkd and of udev by name: one .network
+// (systemd.network(5)) a link, a .netdev (systemd.netdev(5)) for each that has
+// to be made, and a .link (systemd.link(5)) for a card that gets another name.
+// A nil or empty network is the default: DHCP on every card.
 func Network(n *node.Network) map[string]string {
-	if n == nil {
-		return map[string]string{"20-trivet-default.network": defaultNetwork, "20-trivet-host0.network": defaultContainer}
+	if n == nil || len(n.Links) == 0 {
+		return Fallback(nil, "")
 	}
 	files := map[string]string{}
 	for _, l := range n.Links {
-		files["20-trivet-"+l.ID+".network"] = linkFile(l)
+		name := fileName(l)
+		files[name+".network"] = networkFile(*n, l)
+		if l.Kind != node.Card && l.Kind != node.Loop {
+			files[name+".netdev"] = netdevFile(*n, l)
+		}
+		if l.Name != "" || l.Wake {
+			files[name+".link"] = linkFile(l)
+		}
 	}
 	return files
 }
 
-// linkFile writes a .network file (systemd.network(5)). The permanent address
-// is matched, since that of a bond's card changes.
-func linkFile(l node.Link) string {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by trivet-agent from the node's network-config, ethernets.%s.", l.ID)
-	line("[Match]")
-	switch {
-	case l.MAC != "":
-		line("PermanentMACAddress=%s", l.MAC)
-		if l.Match != "" {
-			line("Name=%s", l.Match)
-		}
-	case l.Match != "":
-		line("Name=%s", l.Match)
-	default:
-		line("Name=%s", l.ID)
+// fileName begins the names of a link's files. Networkd takes the first file
+// that fits a card, so patterns come after names.
+func fileName(l node.Link) string {
+	order := "20"
+	if l.Kind == node.Card && l.MAC == "" && (l.Driver != "" || strings.ContainsAny(l.Match, "*?[")) {
+		order = "25"
 	}
-	line("\n[Link]")
-	if l.MTU > 0 {
-		line("MTUBytes=%d", l.MTU)
-	}
-	if l.Optional {
-		line("RequiredForOnline=no")
-	}
-	line("\n[Network]")
-	line("DHCP=%s", dhcp(l))
-	for _, a := range l.Addresses {
-		line("Address=%s", a)
-	}
-	for _, a := range l.Nameservers {
-		line("DNS=%s", a)
-	}
-	if len(l.Search) > 0 {
-		line("Domains=%s", strings.Join(l.Search, " "))
-	}
-	for _, r := range l.Routes {
-		line("\n[Route]")
-		if r.To.Bits() > 0 {
-			line("Destination=%s", r.To)
-		}
-		line("Gateway=%s", r.Via)
-		if r.Metric > 0 {
-			line("Metric=%d", r.Metric)
-		}
-		if r.OnLink || !reached(l, r) {
-			line("GatewayOnLink=yes")
-		}
-	}
-	return b.String()
+	return order + "-trivet-" + l.ID
 }
 
-func dhcp(l node.Link) string {
+// An ini writes a file of systemd: sections of lines, each section only if it
+// has one.
+type ini struct {
+	b       strings.Builder
+	section string
+}
+
+func newINI(what string) *ini {
+	f := &ini{}
+	f.b.WriteString("# Written by trivet-agent from the node's network-config: " + what + ".\n")
+	return f
+}
+
+// in begins a section. A section that exists several times is begun by again.
+func (f *ini) in(section string) { f.section = "\n[" + section + "]\n" }
+
+// set writes a line, unless the value is empty.
+func (f *ini) set(key, value string) {
+	if value == "" {
+		return
+	}
+	f.b.WriteString(f.section)
+	f.section = ""
+	f.b.WriteString(key + "=" + value + "\n")
+}
+
+func (f *ini) String() string { return f.b.String() }
+
+// yes is a truth value that may be missing.
+func yes(b *bool) string {
 	switch {
-	case l.DHCP4 && l.DHCP6:
+	case b == nil:
+		return ""
+	case *b:
 		return "yes"
-	case l.DHCP4:
-		return "ipv4"
-	case l.DHCP6:
-		return "ipv6"
 	}
 	return "no"
 }
 
-// reached answers whether a route's gateway is in a network of the link. Under
-// DHCP nobody knows yet.
-func reached(l node.Link, r node.Route) bool {
-	if l.DHCP4 {
-		return true
+// when returns the value if it applies, else nothing.
+func when(applies bool, value string) string {
+	if applies {
+		return value
 	}
-	for _, a := range l.Addresses {
-		if a.Masked().Contains(r.Via) {
-			return true
-		}
-	}
-	return false
+	return ""
 }

@@ -1,65 +1,34 @@
 package source
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"trivet/firstboot/node"
 )
 
-// label is that of a NoCloud seed's file system, in any case.
-const label = "cidata"
-
-// A seedDisk is a block device with a seed's label.
-type seedDisk struct {
-	device string // below Root
-	name   string // for people
-	probe  Label
+// A Medium is a file system that holds a payload.
+type Medium struct {
+	Device   string // below Env.Root, for Env.ReadDisk
+	Name     string // for people, such as /dev/vdb
+	Type     string // iso9660 or vfat, as mount(8) names them
+	Label    string
+	Part     bool // a partition, not a whole disk
+	Writable bool // the device lets itself be written
+	// Secrets are the names under which its files may hold user-data, below
+	// its root folder. Not all need be there.
+	Secrets []string
 }
 
-// lookDisks takes the file system labelled cidata. Whole disks and partitions
-// are looked at. Two with different content are an error: nobody can know
-// which is meant.
-func lookDisks(env Env) (*Candidate, error) {
-	disks, looked, err := seedDisks(env)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(looked) == 0:
-		return nil, Absent("there are no block devices")
-	case len(disks) == 0:
-		return nil, Absent("no file system has the label; looked at " + strings.Join(looked, ", "))
-	}
-	origin := fmt.Sprintf("%s (%s, label %s)", disks[0].name, disks[0].probe.Type, disks[0].probe.Name)
-	return &Candidate{Origin: origin, Read: func(context.Context) (Payload, error) {
-		files, err := env.ReadDisk(disks[0].device, disks[0].probe.Type, names(), node.MaxDescription)
-		if err != nil {
-			return Payload{}, err
-		}
-		for _, other := range disks[1:] {
-			again, err := env.ReadDisk(other.device, other.probe.Type, names(), node.MaxDescription)
-			if err != nil {
-				return Payload{}, err
-			}
-			if !maps.EqualFunc(files, again, slices.Equal[[]byte]) {
-				return Payload{}, fmt.Errorf("%s and %s are both labelled %s and differ; detach one", disks[0].name, other.name, label)
-			}
-		}
-		return payload(disks[0].name+":/", files)
-	}}, nil
-}
+func (m Medium) String() string { return fmt.Sprintf("%s (%s, label %s)", m.Name, m.Type, m.Label) }
 
-// seedDisks probes all block devices, in the order of their names.
-func seedDisks(env Env) (found []seedDisk, looked []string, err error) {
-	entries, err := os.ReadDir(env.path("/sys/class/block"))
+// labelled probes all block devices, in the order of their names, and returns
+// those whose file system has a label, in any case.
+func labelled(env Env, label string) (found []Medium, looked []string, err error) {
+	entries, err := os.ReadDir(env.path(sysBlock))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("list block devices: %w", err)
 	}
@@ -76,10 +45,20 @@ func seedDisks(env Env) (found []seedDisk, looked []string, err error) {
 			continue // an empty drive, or a device that just went away
 		}
 		if strings.EqualFold(l.Name, label) || strings.EqualFold(l.Boot, label) {
-			found = append(found, seedDisk{device: device, name: "/dev/" + name, probe: l})
+			m := Medium{Device: device, Name: "/dev/" + name, Type: l.Type, Label: l.Name}
+			m.Part, m.Writable = isPartition(env, name), sysValue(env, name, "ro") != "1"
+			found = append(found, m)
 		}
 	}
 	return found, looked, nil
+}
+
+// noMedium says that no file system has the label.
+func noMedium(looked []string) error {
+	if len(looked) == 0 {
+		return Absent("there are no block devices")
+	}
+	return Absent("no file system has the label; looked at " + strings.Join(looked, ", "))
 }
 
 func probeDevice(path string) (Label, error) {

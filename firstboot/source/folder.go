@@ -1,33 +1,25 @@
 package source
 
 import (
-	"context"
 	"os"
 	"path/filepath"
-
-	"trivet/firstboot/host"
-	"trivet/firstboot/node"
 )
 
-// seedFolders are those of cloud-init, and one of ours for what the network
-// boot puts into the initrd.
+// initrdSeed is what the network boot puts into the initrd for us, as iPXE does
+// with `initrd URL /run/trivet/seed/user-data`.
+const initrdSeed = "/run/trivet/seed"
+
+// seedFolders are those of cloud-init, and ours.
 func seedFolders() []string {
-	return []string{"/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net", "/run/trivet/seed"}
+	return []string{"/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net", initrdSeed}
 }
 
 // lookFolder takes the first folder that has both files which a seed must have.
 func lookFolder(env Env) (*Candidate, error) {
 	for _, dir := range seedFolders() {
-		if !isFile(env.path(dir+"/user-data")) || !isFile(env.path(dir+"/meta-data")) {
-			continue
+		if isFile(env.path(dir+"/user-data")) && isFile(env.path(dir+"/meta-data")) {
+			return folderCandidate(env, dir), nil
 		}
-		return &Candidate{Origin: dir, Read: func(context.Context) (Payload, error) {
-			files, err := host.ReadFolder(env.path(dir), names(), node.MaxDescription)
-			if err != nil {
-				return Payload{}, err
-			}
-			return payload(dir+"/", files)
-		}}, nil
 	}
 	return nil, Absent("no such folder has both user-data and meta-data")
 }

@@ -24,6 +24,8 @@ func TestProbe(t *testing.T) {
 		{[]string{"-F", "16", "-n", "CIDATA"}, 16 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
 		{[]string{"-F", "32", "-n", "CIDATA"}, 40 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
 		{[]string{"-F", "32", "-S", "4096", "-n", "CIDATA"}, 300 << 20, Label{"vfat", "CIDATA", "CIDATA"}},
+		{[]string{"-S", "4096", "-n", "CONFIG-2"}, 64 << 20, Label{"vfat", "CONFIG-2", "CONFIG-2"}}, // as Ironic makes it
+		{[]string{"-F", "32", "-S", "4096", "-n", "CONFIG-2"}, 64 << 20, Label{"vfat", "CONFIG-2", "CONFIG-2"}},
 		{nil, 16 << 20, Label{"vfat", "", ""}},
 	} {
 		path := filepath.Join(t.TempDir(), "img")
@@ -57,33 +59,4 @@ func TestProbeOther(t *testing.T) {
 			t.Errorf("%s: %+v", name, l)
 		}
 	}
-}
-
-func FuzzProbe(f *testing.F) {
-	fat := make([]byte, 4096)
-	copy(fat[54:], "FAT16   ")
-	copy(fat[43:], "CIDATA     ")
-	fat[12], fat[13], fat[14], fat[16], fat[17], fat[22] = 2, 1, 1, 2, 16, 1
-	fat[510], fat[511] = 0x55, 0xaa
-	f.Add(fat)
-	iso := make([]byte, 34<<10)
-	copy(iso[32768:], "\x01CD001")
-	copy(iso[32808:], "cidata")
-	f.Add(iso)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if l, ok := Probe(bytes.NewReader(data)); ok && len(l.Name) > 96 {
-			t.Errorf("a label of %d bytes", len(l.Name))
-		}
-	})
-}
-
-func FuzzParseSerial(f *testing.F) {
-	f.Add("ds=nocloud;s=http://192.0.2.1/")
-	f.Fuzz(func(_ *testing.T, text string) {
-		if from, ok := parseSerial(text); ok {
-			if u, err := seedURL(from); err == nil {
-				_ = fileURL(u, "user-data")
-			}
-		}
-	})
 }

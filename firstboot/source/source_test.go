@@ -1,186 +1,192 @@
 package source
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
-	"errors"
-	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	diskbackend "github.com/diskfs/go-diskfs/backend/file"
-	"github.com/diskfs/go-diskfs/filesystem"
-	"github.com/diskfs/go-diskfs/filesystem/fat32"
-	"github.com/diskfs/go-diskfs/filesystem/iso9660"
 	"github.com/google/go-cmp/cmp"
 )
 
-// seed is what every source of the suite holds.
-func seed() map[string]string {
-	return map[string]string{
-		"user-data": "#trivet/v1\nname: ctl1\n", "meta-data": "instance-id: i-1\n", "network-config": "version: 2\n",
-	}
+// A sample is what every source of the suite holds.
+type sample struct {
+	user    string
+	noUser  bool // the source lacks user-data
+	noMeta  bool // and meta-data
+	network bool
 }
 
-// testEnv returns an environment without anything in it. Disks are files that
-// go-diskfs reads in the kernel's place.
-func testEnv(t *testing.T) Env {
-	t.Helper()
-	return Env{
-		Root: t.TempDir(), ReadDisk: readImage, Client: NewClient(), Jitter: func() float64 { return 1 },
-		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+const goodUser = "#trivet/v1\nname: ctl1\n"
+
+func whole() sample { return sample{user: goodUser, network: true} }
+
+// nocloud is the sample in the form of NoCloud.
+func (s sample) nocloud() map[string]string {
+	files := map[string]string{"user-data": s.user, "meta-data": "instance-id: i-1\n"}
+	if s.network {
+		files["network-config"] = "version: 2\n"
 	}
+	if s.noUser {
+		delete(files, "user-data")
+	}
+	if s.noMeta {
+		delete(files, "meta-data")
+	}
+	return files
 }
 
-func put(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
+// openstack is the sample in the form of OpenStack.
+func (s sample) openstack() map[string]string {
+	const at = "openstack/latest/"
+	files := map[string]string{at + "user_data": s.user, at + "meta_data.json": `{"uuid": "i-1"}`, at + "vendor_data.json": "{}"}
+	if s.network {
+		files[at+"network_data.json"] = `{"links": [{}]}`
 	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
+	if s.noUser {
+		delete(files, at+"user_data")
 	}
+	if s.noMeta {
+		delete(files, at+"meta_data.json")
+	}
+	return files
 }
 
-// plug adds an image as a block device.
-func plug(t *testing.T, env Env, name, image string) {
-	t.Helper()
-	put(t, filepath.Join(env.Root, "sys/class/block", name, "size"), nil)
-	if err := os.MkdirAll(filepath.Join(env.Root, "dev"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(image, filepath.Join(env.Root, "dev", name)); err != nil {
-		t.Fatal(err)
-	}
+// seed is the whole sample in the form of NoCloud.
+func seed() map[string]string { return whole().nocloud() }
+
+// A kind is a source of the suite: how a sample is laid there.
+type kind struct {
+	source string // the source that is taken
+	lay    func(t *testing.T, env *Env, s sample)
+	meta   string // what MetaData holds: nocloud, openstack, ec2 or none
+	// lacks is what the error says where user-data is missing.
+	lacks     string
+	noNetwork bool // it cannot describe a network
 }
 
-func readImage(device, fstype string, names []string, limit int64) (map[string][]byte, error) {
-	f, err := os.Open(device)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	var fs filesystem.FileSystem
-	if storage := diskbackend.New(f, true); fstype == "vfat" {
-		fs, err = fat32.Read(storage, info.Size(), 0, 512)
-	} else {
-		fs, err = iso9660.Read(storage, info.Size(), 0, 2048)
-	}
-	if err != nil {
-		return nil, err
-	}
-	files := map[string][]byte{}
-	for _, name := range names {
-		data, err := fs.ReadFile(name)
-		if err != nil {
-			continue
+func lines(s ...string) string { return strings.Join(s, " ") }
+
+// kinds are all ways in which a sample reaches a machine.
+func kinds() map[string]kind {
+	folder := func(dir string) func(*testing.T, *Env, sample) {
+		return func(t *testing.T, env *Env, s sample) {
+			for name, text := range s.nocloud() {
+				put(t, env.path(dir+"/"+name), []byte(text))
+			}
 		}
-		if int64(len(data)) > limit {
-			return nil, fmt.Errorf("%s is too long", name)
+	}
+	url := func(t *testing.T, env *Env, s sample) {
+		files := map[string]string{"/ctl1.yaml": s.user}
+		if s.noUser {
+			files = nil
 		}
-		files[name] = data
+		commandLine(t, *env, lines("trivet.url="+serve(t, files)+"/ctl1.yaml", "trivet.insecure=1"))
 	}
-	return files, nil
+	return map[string]kind{
+		"trivet.url=http":   {"cmdline-url", url, "none", "404 Not Found (attempt 1)", true},
+		"trivet.url=file":   {"cmdline-url", layFile, "none", "is missing", true},
+		"trivet.url=device": {"cmdline-url", layDevice, "none", "is missing", true},
+		"credential":        {"credential", layCredential, "nocloud", "trivet.metadata is there, but trivet.userdata is not", false},
+		"ds=nocloud, URL": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			commandLine(t, *env, "ds=nocloud;s="+serve(t, prefixed("/seeds/ctl1/", s.nocloud()))+"/seeds/ctl1")
+		}, "nocloud", "user-data: the server answers 404 Not Found (attempt 1)", false},
+		"ds=nocloud, folder": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			folder("/srv/seed")(t, env, s)
+			commandLine(t, *env, "ds=nocloud;s=file:///srv/seed/")
+		}, "nocloud", "user-data is missing", false},
+		"ds=nocloud": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			plug(t, *env, "vdb", fatImage(t, "cidata", s.nocloud()))
+			commandLine(t, *env, "ds=nocloud")
+		}, "nocloud", "user-data is missing", false},
+		"ds=ConfigDrive": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			plug(t, *env, "vdb", isoImage(t, "config-2", s.openstack()))
+			commandLine(t, *env, "ds=ConfigDrive")
+		}, "openstack", "/user_data is missing", false},
+		"ds=openstack": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			env.IMDS = []string{serveOpenStack(t, s)}
+			commandLine(t, *env, "ds=openstack")
+		}, "openstack", "/user_data is missing", false},
+		"ds=ec2, version 1": {"cmdline-ds", func(t *testing.T, env *Env, s sample) {
+			env.IMDS = []string{serveEC2(t, s, false)}
+			commandLine(t, *env, "ds=ec2")
+		}, "ec2", "/user-data is missing", true},
+		"smbios-serial": {"smbios-serial", func(t *testing.T, env *Env, s sample) {
+			serial(t, *env, "ds=nocloud;s="+serve(t, prefixed("/seeds/ctl1/", s.nocloud()))+"/seeds/ctl1")
+		}, "nocloud", "user-data: the server answers 404 Not Found (attempt 1)", false},
+		"seed-dir":      {"seed-dir", folder("/var/lib/cloud/seed/nocloud"), "nocloud", "no source", false},
+		"seed-dir net":  {"seed-dir", folder("/var/lib/cloud/seed/nocloud-net"), "nocloud", "no source", false},
+		"seed-dir run":  {"seed-dir", folder(initrdSeed), "nocloud", "no source", false},
+		"config-2 iso":  {"config-2", disk("config-2", isoImage, sample.openstack), "openstack", "/user_data is missing", false},
+		"config-2 vfat": {"config-2", disk("CONFIG-2", fatImage, sample.openstack), "openstack", "/user_data is missing", false},
+		"config-2 4k":   {"config-2", disk("CONFIG-2", fat4kImage, sample.openstack), "openstack", "/user_data is missing", false},
+		"cidata vfat":   {"cidata", disk("CIDATA", fatImage, sample.nocloud), "nocloud", "user-data is missing", false},
+		"cidata iso":    {"cidata", disk("cidata", isoImage, sample.nocloud), "nocloud", "user-data is missing", false},
+		"openstack-imds": {"openstack-imds", func(t *testing.T, env *Env, s sample) {
+			env.IMDS = []string{serveOpenStack(t, s)}
+			dmi(t, *env, "product_name", "OpenStack Nova")
+		}, "openstack", "/user_data is missing", false},
+		"ec2": {"ec2", func(t *testing.T, env *Env, s sample) {
+			env.IMDS = []string{serveEC2(t, s, true)}
+			dmi(t, *env, "product_uuid", "ec2f1a2b-3c4d-5e6f-7081-92a3b4c5d6e7")
+		}, "ec2", "/user-data is missing", true},
+	}
 }
 
-// fatImage makes a FAT32 file system that holds files.
-func fatImage(t *testing.T, label string, files map[string]string) string {
-	t.Helper()
-	const size = 40 << 20
-	path := filepath.Join(t.TempDir(), "fat.img")
-	b, err := diskbackend.CreateFromPath(path, size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	fs, err := fat32.Create(b, size, 0, 512, label, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFiles(t, fs, files)
-	return path
+func disk(label string, image func(*testing.T, string, map[string]string) string, form func(sample) map[string]string) func(*testing.T, *Env, sample) {
+	return func(t *testing.T, env *Env, s sample) { plug(t, *env, "vdb", image(t, label, form(s))) }
 }
 
-// isoImage makes an ISO 9660 file system with Rock Ridge names.
-func isoImage(t *testing.T, label string, files map[string]string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "seed.iso")
-	b, err := diskbackend.CreateFromPath(path, 4<<20)
-	if err != nil {
-		t.Fatal(err)
+func layFile(t *testing.T, env *Env, s sample) {
+	if !s.noUser {
+		put(t, env.path("/srv/ctl1.yaml"), []byte(s.user))
 	}
-	defer b.Close()
-	fs, err := iso9660.Create(b, 4<<20, 0, 2048, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFiles(t, fs, files)
-	if err := fs.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: label}); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	commandLine(t, *env, "trivet.url=file:///srv/ctl1.yaml")
 }
 
-func writeFiles(t *testing.T, fs filesystem.FileSystem, files map[string]string) {
-	t.Helper()
+func layDevice(t *testing.T, env *Env, s sample) {
+	files := map[string]string{"nodes/ctl1.yaml": s.user}
+	if s.noUser {
+		files = nil
+	}
+	plug(t, *env, "sdb", fatImage(t, "SEEDS", files))
+	commandLine(t, *env, "trivet.url=device=seeds:/nodes/ctl1.yaml")
+}
+
+func layCredential(t *testing.T, env *Env, s sample) {
+	for name, text := range s.nocloud() {
+		credential(t, *env, map[string]string{"user-data": credentialUser, "meta-data": credentialMeta, "network-config": credentialNetwork}[name], text)
+	}
+}
+
+func prefixed(prefix string, files map[string]string) map[string]string {
+	out := map[string]string{}
 	for name, text := range files {
-		f, err := fs.OpenFile(name, os.O_CREATE|os.O_RDWR)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.Write([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
+		out[prefix+name] = text
 	}
+	return out
 }
 
-func serial(t *testing.T, env Env, text string) {
+// serve starts a server of files and returns its address.
+func serve(t *testing.T, files map[string]string) string {
 	t.Helper()
-	put(t, filepath.Join(env.Root, serialPath), []byte(text+"\n"))
+	s := httptest.NewServer(handler(files))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
-// layouts are the ways in which one seed reaches a machine.
-func layouts() map[string]func(t *testing.T, env Env, files map[string]string) {
-	return map[string]func(t *testing.T, env Env, files map[string]string){
-		"seed-dir": func(t *testing.T, env Env, files map[string]string) {
-			for name, text := range files {
-				put(t, filepath.Join(env.Root, "var/lib/cloud/seed/nocloud", name), []byte(text))
-			}
-		},
-		"seed-dir-run": func(t *testing.T, env Env, files map[string]string) {
-			for name, text := range files {
-				put(t, filepath.Join(env.Root, "run/trivet/seed", name), []byte(text))
-			}
-		},
-		"cidata-vfat": func(t *testing.T, env Env, files map[string]string) {
-			plug(t, env, "vdb", fatImage(t, "CIDATA", files))
-		},
-		"cidata-iso": func(t *testing.T, env Env, files map[string]string) {
-			plug(t, env, "sr0", isoImage(t, "cidata", files))
-		},
-		"smbios-serial": func(t *testing.T, env Env, files map[string]string) {
-			s := httptest.NewServer(serveSeed(files))
-			t.Cleanup(s.Close)
-			serial(t, env, "ds=nocloud;s="+s.URL+"/seeds/ctl1")
-		},
-	}
-}
-
-func serveSeed(files map[string]string) http.Handler {
+func handler(files map[string]string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, ok := files[filepath.Base(r.URL.Path)]
-		if !ok || !strings.HasPrefix(r.URL.Path, "/seeds/ctl1/") {
+		text, ok := files[r.URL.Path]
+		if !ok {
 			http.NotFound(w, r)
 			return
 		}
@@ -188,120 +194,253 @@ func serveSeed(files map[string]string) http.Handler {
 	})
 }
 
-// read looks at all sources and reads the one that is taken.
-func read(t *testing.T, env Env) (Payload, []Attempt, error) {
+func openStackFiles(s sample) map[string]string {
+	files := prefixed("/", s.openstack())
+	files["/openstack"] = "2012-08-10\n2018-08-27\nlatest\n"
+	files["/openstack/latest/"] = "meta_data.json\nuser_data\npassword\nvendor_data.json\nnetwork_data.json\n"
+	return files
+}
+
+func serveOpenStack(t *testing.T, s sample) string { return serve(t, openStackFiles(s)) }
+
+// ec2Handler is EC2's service; with tokens, it is IMDSv2 and nothing else. A
+// token is good for a number of requests.
+func ec2Handler(s sample, tokens bool) http.Handler {
+	files := map[string]string{
+		"/": "1.0\n2009-04-04\n2016-09-02\nlatest\n", "/2016-09-02/meta-data/instance-id": "i-1", "/2016-09-02/meta-data/local-hostname": "ip-192-0-2-1.example.org",
+	}
+	if !s.noUser {
+		files["/2016-09-02/user-data"] = s.user
+	}
+	if s.noMeta {
+		delete(files, "/2016-09-02/meta-data/instance-id")
+	}
+	given := ""
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case tokens && r.Method == http.MethodPut && r.URL.Path == "/latest/api/token" && r.Header.Get(headerTTL) == "21600":
+			given += "A"
+			_, _ = w.Write([]byte(given))
+		case r.Method != http.MethodGet:
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case tokens && (given == "" || r.Header.Get(headerToken) != given):
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			if r.URL.Path == "/2016-09-02/meta-data/local-hostname" && given == "A" {
+				given = "expired" // the client's token is no longer good
+			}
+			handler(files).ServeHTTP(w, r)
+		}
+	})
+}
+
+func serveEC2(t *testing.T, s sample, tokens bool) string {
 	t.Helper()
-	c, tried, err := Look(env, All())
-	if err != nil {
-		return Payload{}, tried, err
-	}
-	if c == nil {
-		return Payload{}, tried, errors.New("no source")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	p, err := c.Read(ctx)
-	return p, tried, err
+	server := httptest.NewServer(ec2Handler(s, tokens))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
-// TestConformance: every source gives the same content, with and without the
-// optional file, and says what is missing.
+func (k kind) wantMeta() string {
+	switch k.meta {
+	case "nocloud":
+		return "instance-id: i-1\n"
+	case "openstack":
+		return `{"uuid": "i-1"}`
+	case "ec2":
+		return "instance-id: 'i-1'\nlocal-hostname: 'ip-192-0-2-1.example.org'\n"
+	}
+	return ""
+}
+
+func packed(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
+}
+
+// TestConformance: every source gives the same content, and is judged alike.
 func TestConformance(t *testing.T) {
-	for name, lay := range layouts() {
+	bomb := packed(strings.Repeat("\x00", 64<<20))
+	for name, k := range kinds() {
 		t.Run(name, func(t *testing.T) {
-			env := testEnv(t)
-			lay(t, env, seed())
-			p, tried, err := read(t, env)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := map[string]string{"user-data": string(p.UserData.Data), "meta-data": string(p.MetaData.Data), "network-config": string(p.NetworkConfig.Data)}
-			if d := cmp.Diff(seed(), got); d != "" {
-				t.Error(d)
-			}
-			taken := 0
-			for _, a := range tried {
-				if a.State == "taken" {
-					taken++
-				} else if a.State != "absent" || a.Why == "" {
-					t.Errorf("%s: %s without a reason: %+v", a.Source, a.State, a)
-				}
-			}
-			if taken != 1 || len(tried) != len(All()) {
-				t.Errorf("%d sources of %d taken: %+v", taken, len(tried), tried)
-			}
-		})
-		t.Run(name+" without network-config", func(t *testing.T) {
-			env := testEnv(t)
-			files := seed()
-			delete(files, "network-config")
-			files["meta-data"] = ""
-			lay(t, env, files)
-			p, _, err := read(t, env)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if p.NetworkConfig.Has || !p.MetaData.Has || len(p.MetaData.Data) > 0 {
-				t.Errorf("an empty meta-data is there and a missing network-config is not: %+v", p)
+			t.Run("whole", func(t *testing.T) { k.whole(t, whole(), goodUser) })
+			t.Run("without a network", func(t *testing.T) { k.whole(t, sample{user: goodUser}, goodUser) })
+			t.Run("gzip", func(t *testing.T) { k.whole(t, sample{user: packed(goodUser), network: true}, goodUser) })
+			for broken, c := range map[string]struct {
+				s    sample
+				want string
+			}{
+				"no user-data":    {sample{noUser: true}, k.lacks},
+				"too long":        {sample{user: strings.Repeat("x", 1<<20+1)}, "more than 1048576 bytes"},
+				"gzip bomb":       {sample{user: bomb}, "gunzip: it has more than 1048576 bytes when it is unpacked"},
+				"gzip, cut":       {sample{user: packed(goodUser)[:25]}, "gunzip: the end is missing"},
+				"gzip, and trash": {sample{user: packed(goodUser) + "trash after the end"}, "gunzip: gzip: invalid header"},
+			} {
+				t.Run(broken, func(t *testing.T) { k.broken(t, c.s, c.want) })
 			}
 		})
 	}
 }
 
-// TestIncomplete: a disk or server that is a seed but lacks a file is an error,
-// not a reason to look elsewhere.
-func TestIncomplete(t *testing.T) {
-	for _, name := range []string{"cidata-vfat", "cidata-iso", "smbios-serial"} {
-		t.Run(name, func(t *testing.T) {
-			env := testEnv(t)
-			files := seed()
-			delete(files, "meta-data")
-			layouts()[name](t, env, files)
-			_, _, err := read(t, env)
-			if err == nil || !strings.Contains(err.Error(), "meta-data") {
-				t.Errorf("got %v", err)
-			}
-		})
-	}
-}
-
-// TestOrder: the first source is taken, and the others are said to be there.
-func TestOrder(t *testing.T) {
+// whole lays a sample and reads it.
+func (k kind) whole(t *testing.T, s sample, user string) {
 	env := testEnv(t)
-	layouts()["cidata-iso"](t, env, seed())
-	layouts()["seed-dir"](t, env, seed())
-	layouts()["smbios-serial"](t, env, seed())
-	c, tried, err := Look(env, All())
+	k.lay(t, &env, s)
+	p, tried, err := read(t, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.Remote || !strings.Contains(c.Origin, "/seeds/ctl1/") {
-		t.Errorf("taken: %+v", c)
+	network := ""
+	if s.network && !k.noNetwork {
+		network = map[string]string{"nocloud": "version: 2\n", "openstack": `{"links": [{}]}`}[k.meta]
 	}
-	var states []string
-	for _, a := range tried {
-		states = append(states, a.Source+" "+a.State)
-	}
-	if d := cmp.Diff([]string{"smbios-serial taken", "seed-dir passed over", "cidata passed over"}, states); d != "" {
+	want := []string{user, k.wantMeta(), network}
+	got := []string{string(p.UserData.Data), string(p.MetaData.Data), string(p.NetworkConfig.Data) + string(p.NetworkData.Data)}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	if has := p.NetworkConfig.Has || p.NetworkData.Has; has != (network != "") || p.NetworkConfig.Has && p.NetworkData.Has {
+		t.Errorf("network-config %t, network_data %t", p.NetworkConfig.Has, p.NetworkData.Has)
+	}
+	if p.MetaData.Has != (k.meta != "none") || p.UserData.Name == "" {
+		t.Errorf("meta-data %t; user-data is named %q", p.MetaData.Has, p.UserData.Name)
+	}
+	source, others := taken(tried)
+	if source != k.source || len(others) != len(All())-1 {
+		t.Errorf("%s was taken of %d", source, len(tried))
+	}
+	for other, why := range others {
+		state, text, _ := strings.Cut(why, ": ")
+		after := slices.IndexFunc(tried, func(a Attempt) bool { return a.Source == other }) > slices.IndexFunc(tried, func(a Attempt) bool { return a.Source == source })
+		if text == "" || state != "absent" && (state != "passed over" || !after) {
+			t.Errorf("%s: %s", other, why)
+		}
 	}
 }
 
-// TestNothing: every source says why it is not there.
-func TestNothing(t *testing.T) {
+// broken lays a sample that cannot be used.
+func (k kind) broken(t *testing.T, s sample, want string) {
 	env := testEnv(t)
+	k.lay(t, &env, s)
+	p, _, err := read(t, env)
+	wantError(t, err, want)
+	if len(p.UserData.Data) > 0 {
+		t.Error("a broken payload was handed out")
+	}
+}
+
+// TestIncomplete: a seed that lacks meta-data is an error, not a reason to take
+// the next source, which is there and whole.
+func TestIncomplete(t *testing.T) {
+	for name, k := range kinds() {
+		if k.meta == "none" || k.source == "credential" || k.source == "seed-dir" {
+			continue // meta-data may be missing, or makes the folder one
+		}
+		t.Run(name, func(t *testing.T) {
+			env := testEnv(t)
+			k.lay(t, &env, sample{user: goodUser, noMeta: true})
+			if k.source == "cmdline-ds" && name != "ds=nocloud" || k.source == "smbios-serial" || k.source == "config-2" {
+				plug(t, env, "vdz", fatImage(t, "cidata", seed()))
+			}
+			_, _, err := read(t, env)
+			wantError(t, err, map[string]string{"nocloud": "meta-data", "openstack": "meta_data.json", "ec2": "instance-id"}[k.meta])
+		})
+	}
+}
+
+// folderSeed adds a second source.
+func folderSeed(t *testing.T, env Env) {
+	t.Helper()
+	for name, text := range seed() {
+		put(t, env.path("/var/lib/cloud/seed/nocloud/"+name), []byte(text))
+	}
+}
+
+// TestOrder: with every source there, each is taken once those before it are
+// gone, and the others are said to be there.
+func TestOrder(t *testing.T) {
+	env := testEnv(t)
+	env.IMDS = []string{serveOpenStack(t, whole())}
+	base := serve(t, prefixed("/", seed()))
+	commandLine(t, env, "trivet.url=file:///srv/a ds=nocloud;s="+base)
+	put(t, env.path("/srv/a"), []byte(goodUser))
+	credential(t, env, credentialUser, goodUser)
+	serial(t, env, "ds=nocloud;s="+base)
+	folderSeed(t, env)
+	plug(t, env, "vdb", isoImage(t, "config-2", whole().openstack()))
+	plug(t, env, "vdc", isoImage(t, "cidata", seed()))
+	dmi(t, env, "product_name", "OpenStack Nova")
+	dmi(t, env, "product_uuid", "2c1b2aec-0000-0000-0000-000000000000")
+	remove := map[string]func(){
+		"cmdline-url":    func() { commandLine(t, env, "ds=nocloud;s="+base) },
+		"credential":     func() { _ = os.Remove(env.path(unitCredentials + "/" + credentialUser)) },
+		"cmdline-ds":     func() { commandLine(t, env, "") },
+		"smbios-serial":  func() { serial(t, env, "VMware-42") },
+		"seed-dir":       func() { _ = os.RemoveAll(env.path("/var/lib/cloud")) },
+		"config-2":       func() { _ = os.RemoveAll(env.path("/sys/class/block/vdb")) },
+		"cidata":         func() { _ = os.RemoveAll(env.path("/sys/class/block/vdc")) },
+		"openstack-imds": func() { dmi(t, env, "product_name", "PowerEdge R740") },
+		"ec2":            func() { dmi(t, env, "product_uuid", "4c4c4544-0050-4810-8052-b4c04f4a4b32") },
+	}
+	for i, s := range All() {
+		c, tried, err := Look(env, All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, _ := taken(tried); name != s.Name {
+			t.Fatalf("%s is taken, want %s: %+v", name, s.Name, tried)
+		}
+		for j, a := range tried {
+			want := "passed over"
+			if j < i {
+				want = "absent"
+			} else if j == i {
+				want = "taken"
+			}
+			if a.State != want || j > i && a.Source != "none" && !strings.HasSuffix(a.Why, " is there, but another source comes first") {
+				t.Errorf("%s: with %s gone, %s (%s)", a.Source, s.Name, a.State, a.Why)
+			}
+		}
+		if s.Name == "none" {
+			if c != nil {
+				t.Errorf("nothing is there, and yet %+v", c)
+			}
+			return
+		}
+		remove[s.Name]()
+	}
+}
+
+// TestNothing: every source says why it is not there, and nobody is asked.
+func TestNothing(t *testing.T) {
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer s.Close()
+	env := testEnv(t)
+	env.IMDS = []string{s.URL}
 	serial(t, env, "VMware-42")
+	commandLine(t, env, "nothing.url=x dsx=nocloud ds")
+	dmi(t, env, "product_name", "PowerEdge R740")
 	plug(t, env, "vda", fatImage(t, "DATA", nil))
 	c, tried, err := Look(env, All())
-	if c != nil || err != nil {
-		t.Fatal(c, err)
+	if c != nil || err != nil || asked > 0 {
+		t.Fatal(c, err, asked)
 	}
-	var why []string
+	got := map[string]string{}
 	for _, a := range tried {
-		why = append(why, a.Why)
+		got[a.Source] = a.State + ": " + a.Why
 	}
-	want := []string{"the serial number does not hold ds=nocloud", "no such folder has both user-data and meta-data", "no file system has the label; looked at /dev/vda"}
-	if d := cmp.Diff(want, why); d != "" {
+	want := map[string]string{
+		"cmdline-url": "absent: the kernel command line has no trivet.url=", "credential": "absent: systemd gave the agent no credentials",
+		"cmdline-ds": "absent: the kernel command line has no ds=", "smbios-serial": "absent: the serial number does not hold ds=nocloud",
+		"seed-dir": "absent: no such folder has both user-data and meta-data", "config-2": "absent: no file system has the label; looked at /dev/vda",
+		"cidata": "absent: no file system has the label; looked at /dev/vda", "openstack-imds": "absent: neither the product name nor the chassis asset tag is of OpenStack",
+		"ec2": "absent: the machine's UUID is not of EC2", "none": "taken: no source is there",
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }
@@ -318,50 +457,78 @@ func TestTwoDisks(t *testing.T) {
 	other["user-data"] = "#trivet/v1\nname: ctl2\n"
 	plug(t, env, "vdc", fatImage(t, "cidata", other))
 	_, _, err := read(t, env)
-	if err == nil || err.Error() != "/dev/sr0 and /dev/vdc are both labelled cidata and differ; detach one" {
-		t.Errorf("got %v", err)
-	}
+	wantError(t, err, "/dev/sr0 and /dev/vdc are both labelled cidata and differ; detach one")
 }
 
-func TestParseSerial(t *testing.T) {
-	for text, want := range map[string]string{
-		"ds=nocloud;s=http://192.0.2.1:8000/":          "http://192.0.2.1:8000/",
-		"ds=nocloud-net;h=x;seedfrom=https://h/a?n=%s": "https://h/a?n=%s",
-		"ABC ds=nocloud;i=1;s=http://h/":               "http://h/",
-		"DS=NoCloud;s=http://h/":                       "http://h/",
-		"ds=nocloud":                                   "",
-		"xds=nocloud;s=http://h/":                      "absent",
-		"ds=nocloudy;s=http://h/":                      "absent",
-		"":                                             "absent",
-	} {
-		from, found := parseSerial(text)
-		if !found {
-			from = "absent"
-		}
-		if from != want {
-			t.Errorf("%q: %q, want %q", text, from, want)
-		}
+// TestChannels: the key comes by another way than the payload.
+func TestChannels(t *testing.T) {
+	want := map[string]Channel{
+		"trivet.url=http": ByNetwork, "trivet.url=file": ByFolder, "trivet.url=device": ByDisk, "credential": ByCredential, "ds=nocloud, URL": ByNetwork,
+		"ds=nocloud, folder": ByFolder, "ds=nocloud": ByDisk, "ds=ConfigDrive": ByDisk, "ds=openstack": ByNetwork, "ds=ec2, version 1": ByNetwork,
+		"smbios-serial": ByNetwork, "seed-dir": ByFolder, "seed-dir net": ByFolder, "seed-dir run": ByInitrd, "config-2 iso": ByDisk, "config-2 vfat": ByDisk,
+		"config-2 4k": ByDisk, "cidata vfat": ByDisk, "cidata iso": ByDisk, "openstack-imds": ByNetwork, "ec2": ByNetwork,
 	}
-}
-
-func TestSeedURL(t *testing.T) {
-	for from, want := range map[string]string{
-		"http://h":             "http://h/user-data",
-		"http://h/a":           "http://h/a/user-data",
-		"http://h/a/":          "http://h/a/user-data",
-		"https://h/a?file=":    "https://h/a?file=user-data",
-		"http://h/%s.yaml?n=1": "http://h/user-data.yaml?n=1",
-	} {
-		u, err := seedURL(from)
+	for _, name := range slices.Sorted(maps.Keys(kinds())) {
+		k := kinds()[name]
+		env := testEnv(t)
+		k.lay(t, &env, whole())
+		c, _, err := Look(env, All())
 		if err != nil {
-			t.Errorf("%s: %v", from, err)
-		} else if got := fileURL(u, "user-data"); got != want {
-			t.Errorf("%s: %s, want %s", from, got, want)
+			t.Fatal(err)
+		}
+		if c.Channel != want[name] || c.Remote != (c.Channel == ByNetwork) || (len(c.Media) > 0) != (c.Channel == ByDisk) {
+			t.Errorf("%s: by %s, remote %t, media %v", name, c.Channel, c.Remote, c.Media)
+		}
+		credential(t, env, credentialKey, "one")
+		put(t, env.path(initrdSeed+"/key"), []byte("two"))
+		key, tried, err := KeyBeside(env, c)
+		from := "credential trivet.key"
+		if c.Channel == ByCredential {
+			from = "/run/trivet/seed/key"
+		}
+		if err != nil || key.Name != from || !key.Has {
+			t.Errorf("%s: the key is from %s (%v): %v", name, key.Name, err, tried)
 		}
 	}
-	for _, bad := range []string{"/etc/seed", "file:///etc/seed", "ftp://h/", "http://", "http://u:p@h/", "http://h/__dmi.system-uuid__/", "http://[::1"} {
-		if _, err := seedURL(bad); err == nil {
-			t.Errorf("%s was taken", bad)
+}
+
+// TestKey: where it is looked for, and that it is nowhere else.
+func TestKey(t *testing.T) {
+	env := testEnv(t)
+	files := seed()
+	files["key"], files["trivet.key"] = "x", "x"
+	plug(t, env, "vdb", fatImage(t, "cidata", files))
+	put(t, env.path("/var/lib/cloud/seed/nocloud/key"), []byte("x"))
+	key, tried, err := Key(env)
+	if err != nil || key.Has {
+		t.Errorf("%+v %v", key, err)
+	}
+	if d := cmp.Diff([]string{"credential trivet.key: not there", "/run/trivet/seed/key: not there"}, tried); d != "" {
+		t.Error(d)
+	}
+	put(t, env.path(initrdSeed+"/key"), []byte("two"))
+	if key, _, err = Key(env); err != nil || string(key.Data) != "two" {
+		t.Errorf("%+v %v", key, err)
+	}
+	env.Credentials = t.TempDir()
+	put(t, path.Join(env.Credentials, credentialKey), []byte("one"))
+	if key, tried, err = Key(env); err != nil || string(key.Data) != "one" || tried[0] != "credential trivet.key: taken" {
+		t.Errorf("%+v %v %v", key, tried, err)
+	}
+	put(t, path.Join(env.Credentials, credentialKey), make([]byte, maxKey+1))
+	_, _, err = Key(env)
+	wantError(t, err, "has more than 65536 bytes")
+}
+
+// TestTotalTime: a remote source is read within a bound.
+func TestTotalTime(t *testing.T) {
+	c := finish(&Candidate{Remote: true, Read: func(ctx context.Context) (Payload, error) {
+		if end, ok := ctx.Deadline(); !ok || time.Until(end) > totalTime {
+			t.Error("there is no bound")
 		}
+		return Payload{UserData: Part{Has: true}}, nil
+	}})
+	if _, err := c.Read(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -28,6 +28,12 @@ type Forward struct {
 // guestIP is the address that QEMU's user network gives out by DHCP.
 const guestIP = "10.0.2.15"
 
+// FirstMAC is the address of the network card of a cluster's first machine.
+const FirstMAC = "52:54:00:74:00:01"
+
+// macFormat makes the address of machine number n.
+const macFormat = "52:54:00:74:00:%02x"
+
 // The descriptors that a machine inherits: ends of socket pairs, so that no
 // socket file is left behind and nobody else can connect.
 const (
@@ -48,6 +54,10 @@ type machine struct {
 	sector         int // bytes
 	memory, cpus   int // MiB, number
 	serial         string
+	product        string
+	oem            []string // files with SMBIOS type 11 strings
+	media          []medium
+	sites          []site
 	forward        []Forward
 	console        string // log file
 	mac            string
@@ -81,10 +91,7 @@ func (m machine) args() []string {
 		a = append(a, "-drive", "if=none,id=seed,format=raw,readonly=on,file="+quote(m.seed),
 			"-device", "virtio-blk-pci,drive=seed,serial=seed")
 	}
-	if m.serial != "" {
-		a = append(a, "-smbios", "type=1,serial="+quote(m.serial))
-	}
-	return a
+	return append(a, m.world()...)
 }
 
 // drive attaches disk number i; 0 is the one that firmware boots. Its serial is
@@ -118,7 +125,8 @@ func (m machine) network() []string {
 		net += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-%s:%d", ip, f.Port)
 	}
 	// romfile: firmware has its own driver, and must not wait for a network boot.
-	return []string{"-netdev", net, "-device", "virtio-net-pci,netdev=net0,romfile=,mac=" + m.mac}
+	card := []string{"-netdev", net + m.guestForwards(true), "-device", "virtio-net-pci,netdev=net0,romfile=,mac=" + m.mac}
+	return append(card, m.farNetwork()...)
 }
 
 // quote doubles commas, which part the options of QEMU's arguments.

@@ -22,11 +22,14 @@ func TestArgsGolden(t *testing.T) {
 	full.seed, full.serial = "/n/seed,1.img", "ds=nocloud;h=ctl1"
 	full.data, full.sector = []string{"/n/data1"}, 4096
 	full.forward = []Forward{{IP: "10.0.2.100", Port: 5000}, {Port: 22}}
-	ahci, nvme, probe := base, base, base
+	ahci, nvme, probe, world := base, base, base, base
+	world.product, world.oem = "OpenStack Nova", []string{"/n/oem1"}
+	world.media = []medium{{"/n/medium1", Medium{CDROM: true}}, {"/n/medium2", Medium{Sector: 4096, Writable: true}}}
+	world.sites = []site{{"10.0.2.80", "127.0.0.1:8080"}, {"169.254.169.254", "127.0.0.1:8081"}}
 	ahci.bus, ahci.data = AHCI, []string{"/n/data1", "/n/data2"}
 	nvme.bus, nvme.accel = NVMe, Accel{Name: "kvm", CPU: "host"}
 	probe.kernel, probe.append = "/out/controller.vmlinuz", "console=ttyS0"
-	for name, m := range map[string]machine{"full": full, "ahci": ahci, "nvme": nvme, "probe": probe} {
+	for name, m := range map[string]machine{"full": full, "ahci": ahci, "nvme": nvme, "probe": probe, "world": world} {
 		t.Run(name, func(t *testing.T) {
 			got := strings.ReplaceAll(strings.Join(m.args(), "\n")+"\n", "\n-", "\n\n-")
 			path := filepath.Join("testdata", "args", name+".txt")

@@ -20,20 +20,25 @@ const (
 // NodeOptions describe one machine; the zero value of a field means what its
 // comment says.
 type NodeOptions struct {
-	Name    string           // "" is the role and a number
-	Image   string           // the raw disk image; "" is ROLE.raw of the cluster's images
-	Seed    Seed             // empty UserData and MetaData: no seed disk
-	Disk    int64            // size of the boot disk in bytes; 0 is 24 GiB (sparse)
-	Data    []int64          // sizes of further, empty disks in bytes
-	Bus     Bus              // of all disks but the seed; "" is Virtio
-	Sector  int              // of the same disks, in bytes; 0 is 512
-	Memory  int              // MiB; 0 is 4096
-	CPUs    int              // 0 is 2
-	Serial  string           // of the machine in SMBIOS, such as "ds=nocloud;h=ctl1"
-	Forward []Forward        // ports to reach from outside, beside SSH
-	Flip    []int64          // offsets of bytes of the image in which one bit is flipped
-	Expect  []*regexp.Regexp // console lines that are no trouble in this test
-	Resets  bool             // the machine may reset itself
+	Name    string  // "" is the role and a number
+	Image   string  // the raw disk image; "" is ROLE.raw of the cluster's images
+	Seed    Seed    // empty UserData and MetaData: no seed disk
+	Disk    int64   // size of the boot disk in bytes; 0 is 24 GiB (sparse)
+	Data    []int64 // sizes of further, empty disks in bytes
+	Bus     Bus     // of all disks but the seed; "" is Virtio
+	Sector  int     // of the same disks, in bytes; 0 is 512
+	Memory  int     // MiB; 0 is 4096
+	CPUs    int     // 0 is 2
+	Serial  string  // of the machine in SMBIOS, such as "ds=nocloud;h=ctl1"
+	Product string  // of the machine in SMBIOS, such as "OpenStack Nova"
+	// OEMStrings are SMBIOS type 11, such as io.systemd.credential:NAME=VALUE.
+	OEMStrings []string
+	Media      []Medium
+	Sites      []Site
+	Forward    []Forward        // ports to reach from outside, beside SSH
+	Flip       []int64          // offsets of bytes of the image in which one bit is flipped
+	Expect     []*regexp.Regexp // console lines that are no trouble in this test
+	Resets     bool             // the machine may reset itself
 }
 
 func (o *NodeOptions) defaults() {
@@ -94,9 +99,9 @@ func (c *Cluster) AddNode(role string, o NodeOptions) *Node {
 	n.machine = machine{
 		name: o.Name, accel: c.o.Accel, code: c.o.Firmware.Code, vars: filepath.Join(n.dir, "vars.fd"),
 		disk: filepath.Join(n.dir, "disk"), diskFormat: "qcow2", bus: o.Bus, sector: o.Sector,
-		memory: o.Memory, cpus: o.CPUs, serial: o.Serial,
+		memory: o.Memory, cpus: o.CPUs, serial: o.Serial, product: o.Product,
 		forward: append([]Forward{{Port: sshPort}}, o.Forward...),
-		console: filepath.Join(n.dir, consoleLog), mac: fmt.Sprintf("52:54:00:74:00:%02x", number),
+		console: filepath.Join(n.dir, consoleLog), mac: fmt.Sprintf(macFormat, number),
 	}
 	if err := n.makeDisks(); err != nil {
 		c.t.Fatalf("add node %s: %v", n.name, err)
@@ -126,6 +131,12 @@ func (n *Node) makeDisks() error {
 			return err
 		}
 		n.machine.data = append(n.machine.data, path)
+	}
+	if err := n.putMedia(); err != nil {
+		return err
+	}
+	if err := n.serve(); err != nil {
+		return err
 	}
 	if n.o.Seed.UserData != "" || n.o.Seed.MetaData != "" {
 		n.machine.seed = filepath.Join(n.dir, "seed.img")
