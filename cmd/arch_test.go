@@ -111,14 +111,14 @@ func forbidden(from, to string) string {
 	return ""
 }
 
-// stage answers whether a package is one step of a recipe. The host packages
-// and node are what the steps stand on.
+// stage answers whether a package is one step of a recipe. The host packages,
+// node and bundle are what the steps stand on; enroll is a recipe of its own.
 func stage(dir string) bool {
 	half, name, ok := strings.Cut(dir, "/")
 	if !ok || half != "builder" && half != "firstboot" {
 		return false
 	}
-	return name != "host" && dir != "firstboot/node"
+	return name != "host" && dir != "firstboot/node" && dir != "firstboot/bundle" && dir != "firstboot/enroll"
 }
 
 func TestRulesOfImports(t *testing.T) {
