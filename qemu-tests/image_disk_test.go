@@ -149,20 +149,6 @@ func TestImageUKIHasItsParts(t *testing.T) {
 	})
 }
 
-func TestImageUKIIsReadByUkify(t *testing.T) {
-	eachImage(t, func(t *testing.T, i image) {
-		if _, err := exec.LookPath("ukify"); err != nil {
-			t.Skip("no ukify on this machine to ask (Debian 13: package systemd-ukify)")
-		}
-		out := oracle(t, "ukify", "inspect", i.file(".efi"))
-		for _, want := range []string{".linux", ".initrd", ".cmdline", ".osrel", "roothash=" + i.RootHash} {
-			if !strings.Contains(out, want) {
-				t.Errorf("ukify inspect does not show %s:\n%s", want, out)
-			}
-		}
-	})
-}
-
 // TestImageIsReadBySystemdDissect needs loop devices, which a container may not
 // have.
 func TestImageIsReadBySystemdDissect(t *testing.T) {
