@@ -35,7 +35,9 @@ func TestCommands(t *testing.T) {
 	}{
 		{"new", Version{}, first, "create 10 2 1\nadd r1z1-10.0.0.1:6200/d1 100\nadd r1z2-10.0.0.2:6200/d1 100\nrebalance --seed trivet\n"},
 		{
-			"change", Version{Number: 1, Plan: first}, second,
+			"change",
+			Version{Number: 1, Plan: first},
+			second,
 			"set_replicas 3\nremove r1z2-10.0.0.2:6200/d1 --yes\nset_weight r1z1-10.0.0.1:6200/d1 50 --yes\nadd r1z3-10.0.0.2:6200/d1 100\nadd r1z2-[fd00::3]:6200/d1 100\nrebalance --seed trivet\n",
 		},
 	} {
