@@ -22,6 +22,8 @@ type description struct {
 	ignored  []string      // what the source has that is without effect
 	instance string        // cloud-init's instance-id
 	payload  source.Payload
+	key      source.Part       // that opens the bundle
+	files    map[string][]byte // of the bundle, by path
 	origin   string
 	from     *source.Candidate // nil: from the vault
 }
@@ -34,6 +36,7 @@ type stored struct {
 	MetaData *file     `json:"meta_data"`
 	Network  *file     `json:"network_config,omitempty"`
 	Data     *file     `json:"network_data,omitempty"`
+	Key      *file     `json:"key,omitempty"`
 }
 
 type file struct {
@@ -144,7 +147,7 @@ func (a *agent) wipe(d description) {
 	case len(done) > 0:
 		a.Report.Say("describe", status.Waiting, "the secrets on the seed are overwritten: "+strings.Join(done, ", "), nil)
 	}
-	if attached {
+	if attached && d.config.Bundle == "" { // a bundle without its key is worth nothing
 		a.Report.Say("describe", status.Waiting, "the seed that holds this node's secrets cannot be written; detach it", map[string]any{"seed_media_attached": true})
 	}
 }
@@ -174,13 +177,33 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 	if err != nil {
 		return nil, tried, err
 	}
-	d, err := a.check(payload)
+	key, err := findKey(ctx, a.Source, a.vault, candidate)
+	if err != nil {
+		return nil, tried, err
+	}
+	d, err := a.check(payload, key)
 	d.origin, d.from = candidate.Origin, candidate
 	return &d, tried, err
 }
 
 // check parses a payload and fits it to the image.
-func (a *agent) check(p source.Payload) (description, error) { return parsePayload(a.role, p) }
+func (a *agent) check(p source.Payload, key source.Part) (description, error) {
+	return parsePayload(a.role, p, key)
+}
+
+// findKey returns the node's key: what is handed in now, else what was stored
+// with an earlier description.
+func findKey(ctx context.Context, env source.Env, v *vault, c *source.Candidate) (source.Part, error) {
+	key, _, err := source.KeyBeside(env, c)
+	if err != nil || key.Has {
+		return key, err
+	}
+	s, err := readStored(ctx, v)
+	if err != nil { // then it has none to give; who needs one says so
+		return key, nil
+	}
+	return part(s.Key), nil
+}
 
 // sameNode answers whether two descriptions are of one node. A new instance-id
 // alone does not make it another: some platforms make one at every boot.
@@ -198,7 +221,7 @@ func waitText(tried []source.Attempt) string {
 }
 
 func store(ctx context.Context, v *vault, d description) error {
-	s := stored{Origin: d.origin, Stored: time.Now().UTC().Truncate(time.Second), UserData: keep(d.payload.UserData), MetaData: keep(d.payload.MetaData), Network: keep(d.payload.NetworkConfig), Data: keep(d.payload.NetworkData)}
+	s := stored{Origin: d.origin, Stored: time.Now().UTC().Truncate(time.Second), UserData: keep(d.payload.UserData), MetaData: keep(d.payload.MetaData), Network: keep(d.payload.NetworkConfig), Data: keep(d.payload.NetworkData), Key: keep(d.key)}
 	if old, err := readStored(ctx, v); err == nil && equal(old, s) {
 		return nil
 	}
@@ -214,6 +237,14 @@ func keep(p source.Part) *file {
 		return nil
 	}
 	return &file{p.Name, p.Data}
+}
+
+// part is the reverse of keep.
+func part(f *file) source.Part {
+	if f == nil {
+		return source.Part{}
+	}
+	return source.Part{Name: "stored " + f.Name, Data: f.Data, Has: true}
 }
 
 func equal(a, b stored) bool {
@@ -237,18 +268,12 @@ func readStored(ctx context.Context, v *vault) (stored, error) {
 
 // loadStored reads back what store wrote, and checks it again: the image may be
 // a newer one.
-func loadStored(ctx context.Context, v *vault, check func(source.Payload) (description, error)) (description, error) {
+func loadStored(ctx context.Context, v *vault, check func(source.Payload, source.Part) (description, error)) (description, error) {
 	s, err := readStored(ctx, v)
 	if err != nil {
 		return description{}, err
 	}
-	part := func(f *file) source.Part {
-		if f == nil {
-			return source.Part{}
-		}
-		return source.Part{Name: "stored " + f.Name, Data: f.Data, Has: true}
-	}
-	d, err := check(source.Payload{UserData: part(s.UserData), MetaData: part(s.MetaData), NetworkConfig: part(s.Network), NetworkData: part(s.Data)})
+	d, err := check(source.Payload{UserData: part(s.UserData), MetaData: part(s.MetaData), NetworkConfig: part(s.Network), NetworkData: part(s.Data)}, part(s.Key))
 	d.origin = s.Origin
 	if err != nil {
 		return d, fmt.Errorf("the stored description no longer fits: %w", err)

@@ -32,6 +32,7 @@ type Summary struct {
 	VIP         string   `json:"vip"`
 	Controllers []string `json:"controllers"`
 	Secrets     int      `json:"secrets"` // how many are given
+	Bundle      string   `json:"bundle"`  // how they came
 	Network     string   `json:"network"`
 	Ignored     []string `json:"ignored,omitempty"` // keys of #cloud-config without effect
 }
@@ -43,14 +44,15 @@ func Explain(ctx context.Context, root string, run host.Runner, env source.Env) 
 		return Explanation{}, err
 	}
 	e := Explanation{Image: role.Name}
-	check := func(p source.Payload) (description, error) { return parsePayload(role, p) }
-	if kept, err := loadStored(ctx, &vault{root: root, run: run}, check); err == nil {
+	check := func(p source.Payload, key source.Part) (description, error) { return parsePayload(role, p, key) }
+	store := &vault{root: root, run: run}
+	if kept, err := loadStored(ctx, store, check); err == nil {
 		e.Stored = summary(kept)
 	}
 	candidate, tried, err := source.Look(env, source.All())
 	e.Sources = tried
 	if err == nil && candidate != nil {
-		e.Taken, err = explainPayload(ctx, role, candidate)
+		e.Taken, err = explainPayload(ctx, role, env, store, candidate)
 	}
 	if err != nil {
 		e.Problem = err.Error()
@@ -58,12 +60,16 @@ func Explain(ctx context.Context, root string, run host.Runner, env source.Env) 
 	return e, nil
 }
 
-func explainPayload(ctx context.Context, role roles.Role, c *source.Candidate) (*Summary, error) {
+func explainPayload(ctx context.Context, role roles.Role, env source.Env, store *vault, c *source.Candidate) (*Summary, error) {
 	payload, err := c.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d, err := parsePayload(role, payload)
+	key, err := findKey(ctx, env, store, c)
+	if err != nil {
+		return nil, err
+	}
+	d, err := parsePayload(role, payload, key)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +82,14 @@ func summary(d description) *Summary {
 	s := &Summary{
 		Origin: d.origin, Instance: d.instance, Cluster: c.Cluster, Name: c.Name, Role: c.Role, Address: c.Address.String(), VIP: c.VIP.String(),
 		Secrets: len(c.Secrets), Network: "DHCP on every card", Ignored: d.ignored,
+	}
+	switch {
+	case c.Bundle != "":
+		s.Bundle = fmt.Sprintf("encrypted, generation %d, signed, opened with %s", c.Generation, d.key.Name)
+	case c.Cleartext:
+		s.Bundle = "in clear text"
+	case len(c.Secrets) > 0:
+		s.Bundle = "in the description"
 	}
 	if d.network != nil {
 		s.Network = fmt.Sprintf("network-config with %d cards", len(d.network.Links))
@@ -114,6 +128,9 @@ func (e Explanation) WriteText(w io.Writer) error {
 func (s Summary) text(b *strings.Builder) {
 	fmt.Fprintf(b, "  %s is %s of %s, at %s; virtual IP %s; controllers: %s\n", s.Name, s.Role, s.Cluster, s.Address, s.VIP, strings.Join(s.Controllers, ", "))
 	fmt.Fprintf(b, "  from %s; network: %s; %d secrets given\n", s.Origin, s.Network, s.Secrets)
+	if s.Bundle != "" {
+		fmt.Fprintf(b, "  secrets: %s\n", s.Bundle)
+	}
 	if len(s.Ignored) > 0 {
 		fmt.Fprintf(b, "  without effect here: %s\n", strings.Join(s.Ignored, ", "))
 	}

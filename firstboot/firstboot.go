@@ -104,7 +104,10 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 		}),
 		plain("secrets", func(ctx context.Context) error { return a.fillSecrets(ctx, &known.config) }),
 		plain("render", func(ctx context.Context) error {
-			env.Node, env.Device = known.config, device
+			env.Node, env.Device, env.Files = known.config, device, known.files
+			if err := a.placeFiles(known.files); err != nil {
+				return err
+			}
 			return a.render(ctx, env)
 		}),
 		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report) }),
@@ -203,6 +206,26 @@ func (a *agent) fail(ctx context.Context, name string, err error) {
 	if !again {
 		a.Report.Say(name, status.Failed, err.Error(), map[string]any{"retry": true})
 	}
+}
+
+// bundlePath is where the files of a bundle lie while the machine runs: in
+// memory, for root.
+const bundlePath = "/run/trivet/bundle"
+
+// placeFiles writes the files of the bundle.
+func (a *agent) placeFiles(files map[string][]byte) error {
+	if len(files) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(a.Root, bundlePath), 0o700); err != nil {
+		return fmt.Errorf("place the files of the bundle: %w", err)
+	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		if err := host.WriteFile(filepath.Join(a.Root, bundlePath, path), files[path], 0o400, -1, -1); err != nil {
+			return fmt.Errorf("place the files of the bundle: %w", err)
+		}
+	}
+	return nil
 }
 
 // render writes the configuration, opens it to its services by tmpfiles.d, and

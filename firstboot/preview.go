@@ -29,7 +29,7 @@ func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	check := func(p source.Payload) (description, error) { return parsePayload(role, p) }
+	check := func(p source.Payload, key source.Part) (description, error) { return parsePayload(role, p, key) }
 	known, err := previewDescription(ctx, in, check)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
 	return render.Files(in.Root, in.To, render.NewData(known.config, in.Device, role), declaredSecrets(role))
 }
 
-func previewDescription(ctx context.Context, in PreviewInputs, check func(source.Payload) (description, error)) (description, error) {
+func previewDescription(ctx context.Context, in PreviewInputs, check func(source.Payload, source.Part) (description, error)) (description, error) {
 	candidate, _, err := source.Look(in.Source, source.All())
 	if err != nil {
 		return description{}, err
@@ -70,5 +70,9 @@ func previewDescription(ctx context.Context, in PreviewInputs, check func(source
 	if err != nil {
 		return description{}, fmt.Errorf("read %s: %w", candidate.Origin, err)
 	}
-	return check(payload)
+	key, err := findKey(ctx, in.Source, &vault{root: in.Root, run: in.Host}, candidate)
+	if err != nil {
+		return description{}, err
+	}
+	return check(payload, key)
 }

@@ -33,59 +33,65 @@ func (d *disturbance) mirror(t *testing.T) {
 		e.mustFail(t, 1, `fetch \S+ \S+: download http://127\.0\.0\.1.*\.deb: .*(no byte|stall|timeout|nothing)`, "--mirror")
 		d.leftNothing(t, dir)
 	})
-	t.Run("bad answers", func(t *testing.T) {
-		t.Parallel()
-		m, dir := d.newMirror(t), t.TempDir()
-		// One cache for all, so that the last build would find what any left.
-		for _, f := range []struct {
-			name  string
-			file  string // the package that it is about, which the cache must not have yet
-			fault func(pattern string) fault
-			say   string
-		}{
-			{"ends half-way", `_amd64\.deb$`, func(string) fault { return cutAfter(40 << 20) }, `fetch \S+ \S+: download http://127\.0\.0\.1.*\.deb: `},
-			{"truncates a package", `/systemd_.*\.deb$`, on(sendHalf), `fetch systemd \S+: download .*systemd_.*\.deb: .*(ended after|416)`},
-			{"lies about a package", `/openssh-server_.*\.deb$`, on(changeBit), `fetch openssh-server \S+: download .*: the mirror sent other content`},
-			{"lacks a package", `/rsync_.*\.deb$`, on(lacks), `fetch rsync \S+: download .*404.*trivet lock`},
-		} {
-			m.forget(t, filepath.Join(dir, "cache"), f.file)
-			m.set(f.fault(f.file))
-			e := d.buildFrom(t, m, dir)
-			t.Logf("a mirror that %s: %s", f.name, lastLine(e.said))
-			e.mustFail(t, 1, f.say)
-			d.leftNothing(t, dir)
-		}
-		m.set(restless())
-		d.mustBeRight(t, filepath.Join(dir, "cache"), filepath.Join(dir, "out"), m.args()...)
-	})
-	t.Run("bad indices", func(t *testing.T) {
-		t.Parallel()
-		reachableMirror(t)
-		m, dir := d.newMirror(t), t.TempDir()
-		asks := *d
-		asks.lock = ""
-		for _, f := range []struct {
-			name  string
-			fault fault
-			say   string
-		}{
-			{"changes InRelease", onFile(`/InRelease$`, changeBit), `verify InRelease of trixie`},
-			{"truncates InRelease", onFile(`/trixie/InRelease$`, sendHalf), `verify InRelease of trixie`},
-			{"changes an index", onFile(`/binary-amd64/`, changeBit), `dists/trixie\S*/binary-amd64/\S+: the mirror sent other content`},
-			{"truncates an index", onFile(`/binary-amd64/`, sendHalf), `dists/trixie\S*/binary-amd64/\S+: .*(ended after|416)`},
-			{"ends while it sends an index", onFile(`/trixie/main/binary-amd64/`, breakOff), `dists/trixie/main/binary-amd64/\S+: .*EOF`},
-		} {
-			m.set(f.fault)
-			e := asks.buildFrom(t, m, dir)
-			t.Logf("a mirror that %s: %s", f.name, lastLine(e.said))
-			e.mustFail(t, 1, f.say)
-			asks.leftNothing(t, dir)
-		}
-		m.set(restless())
-		if lock := d.lockFrom(t, m, dir); !strings.Contains(lock, "\npackage base systemd ") {
-			t.Errorf("a lock with the mirror that is only restless does not have systemd:\n%s", lock)
-		}
-	})
+	t.Run("bad answers", d.badAnswers)
+	t.Run("bad indices", d.badIndices)
+}
+
+// badAnswers: a mirror that is wrong about the packages themselves.
+func (d *disturbance) badAnswers(t *testing.T) {
+	t.Parallel()
+	m, dir := d.newMirror(t), t.TempDir()
+	// One cache for all, so that the last build would find what any left.
+	for _, f := range []struct {
+		name  string
+		file  string // the package that it is about, which the cache must not have yet
+		fault func(pattern string) fault
+		say   string
+	}{
+		{"ends half-way", `_amd64\.deb$`, func(string) fault { return cutAfter(40 << 20) }, `fetch \S+ \S+: download http://127\.0\.0\.1.*\.deb: `},
+		{"truncates a package", `/systemd_.*\.deb$`, on(sendHalf), `fetch systemd \S+: download .*systemd_.*\.deb: .*(ended after|416)`},
+		{"lies about a package", `/openssh-server_.*\.deb$`, on(changeBit), `fetch openssh-server \S+: download .*: the mirror sent other content`},
+		{"lacks a package", `/rsync_.*\.deb$`, on(lacks), `fetch rsync \S+: download .*404.*trivet lock`},
+	} {
+		m.forget(t, filepath.Join(dir, "cache"), f.file)
+		m.set(f.fault(f.file))
+		e := d.buildFrom(t, m, dir)
+		t.Logf("a mirror that %s: %s", f.name, lastLine(e.said))
+		e.mustFail(t, 1, f.say)
+		d.leftNothing(t, dir)
+	}
+	m.set(restless())
+	d.mustBeRight(t, filepath.Join(dir, "cache"), filepath.Join(dir, "out"), m.args()...)
+}
+
+// badIndices: a mirror that is wrong about what packages there are.
+func (d *disturbance) badIndices(t *testing.T) {
+	t.Parallel()
+	reachableMirror(t)
+	m, dir := d.newMirror(t), t.TempDir()
+	asks := *d
+	asks.lock = ""
+	for _, f := range []struct {
+		name  string
+		fault fault
+		say   string
+	}{
+		{"changes InRelease", onFile(`/InRelease$`, changeBit), `verify InRelease of trixie`},
+		{"truncates InRelease", onFile(`/trixie/InRelease$`, sendHalf), `verify InRelease of trixie`},
+		{"changes an index", onFile(`/binary-amd64/`, changeBit), `dists/trixie\S*/binary-amd64/\S+: the mirror sent other content`},
+		{"truncates an index", onFile(`/binary-amd64/`, sendHalf), `dists/trixie\S*/binary-amd64/\S+: .*(ended after|416)`},
+		{"ends while it sends an index", onFile(`/trixie/main/binary-amd64/`, breakOff), `dists/trixie/main/binary-amd64/\S+: .*EOF`},
+	} {
+		m.set(f.fault)
+		e := asks.buildFrom(t, m, dir)
+		t.Logf("a mirror that %s: %s", f.name, lastLine(e.said))
+		e.mustFail(t, 1, f.say)
+		asks.leftNothing(t, dir)
+	}
+	m.set(restless())
+	if lock := d.lockFrom(t, m, dir); !strings.Contains(lock, "\npackage base systemd ") {
+		t.Errorf("a lock with the mirror that is only restless does not have systemd:\n%s", lock)
+	}
 }
 
 func lastLine(text string) string {

@@ -162,13 +162,8 @@ func (d treeDiff) compare(t *testing.T) []difference {
 	var g errgroup.Group
 	g.SetLimit(runtime.NumCPU())
 	for name, a := range d.ours.nodes {
-		b, both := d.theirs.nodes[name]
-		if !both {
-			all = append(all, difference{onlyOurs, name, ""})
-			continue
-		}
 		g.Go(func() error {
-			found, err := d.node(name, a, b)
+			found, err := d.node(name, a)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, found...)
@@ -188,7 +183,12 @@ func (d treeDiff) compare(t *testing.T) []difference {
 	return all
 }
 
-func (d treeDiff) node(name string, a, b treeNode) ([]difference, error) {
+// node compares one file of ours.
+func (d treeDiff) node(name string, a treeNode) ([]difference, error) {
+	b, both := d.theirs.nodes[name]
+	if !both {
+		return []difference{{onlyOurs, name, ""}}, nil
+	}
 	var found []difference
 	differ := func(what, format string, ours, theirs any) {
 		found = append(found, difference{what, name, fmt.Sprintf("("+format+", mmdebstrap "+format+")", ours, theirs)})

@@ -99,7 +99,7 @@ func TestExplain(t *testing.T) {
 	}
 	want := &firstboot.Summary{
 		Origin: "/var/lib/cloud/seed/nocloud", Instance: "i-1", Cluster: "lab", Name: "ctl1", Role: "controller", Address: "192.0.2.11/24", VIP: "192.0.2.100/24",
-		Controllers: []string{"ctl1 192.0.2.11"}, Secrets: 1, Network: "DHCP on every card",
+		Controllers: []string{"ctl1 192.0.2.11"}, Secrets: 1, Bundle: "in the description", Network: "DHCP on every card",
 	}
 	if d := cmp.Diff(want, e.Taken); d != "" {
 		t.Error(d)

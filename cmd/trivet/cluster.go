@@ -24,7 +24,7 @@ func clusterCommand() *cli.Command {
 		Name:        "cluster",
 		Usage:       "check the description of a cloud, and make what its nodes are told",
 		Description: "EXAMPLE\n   trivet cluster example three >cloud.yaml && trivet cluster check cloud.yaml",
-		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterDiff(), clusterRings(), clusterSchema()},
+		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterInit(), clusterBundle(), clusterSeed(), clusterRings(), clusterDiff(), clusterRotate(), clusterSchema()},
 		Action:      unknownCommand,
 	}
 }

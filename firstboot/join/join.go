@@ -50,12 +50,13 @@ func All() []Step {
 
 // An Env is what a step may see and touch.
 type Env struct {
-	Root    string        // "/" on a node, a folder in tests
-	Node    node.Config   // the checked description; secrets that were made here are in it
-	Device  string        // the network interface that holds Node.Address
-	Role    roles.Role    // of the image
-	Service roles.Service // the one to bring up
-	Image   string        // names the image that runs; changes with every new image
+	Root    string            // "/" on a node, a folder in tests
+	Node    node.Config       // the checked description; secrets that were made here are in it
+	Device  string            // the network interface that holds Node.Address
+	Role    roles.Role        // of the image
+	Service roles.Service     // the one to bring up
+	Files   map[string][]byte // of the node's bundle, by path, such as rings/object.ring.gz
+	Image   string            // names the image that runs; changes with every new image
 	Host    host.Runner
 	// Database is MariaDB on this node, as root by its socket. It connects when
 	// it is first used.

@@ -59,19 +59,16 @@ func rings(e Env) ([]ring, error) {
 // placeRings copies the rings to /etc/swift, which is new at every boot. A lab's
 // node makes them for itself.
 func placeRings(ctx context.Context, e Env, disks []string) error {
-	if !e.Node.Lab() {
-		return errors.New("place rings: only the storage node of a lab, with one controller, makes its own; rings in the description are not read yet")
-	}
 	all, err := rings(e)
 	if err != nil {
 		return err
 	}
-	dir, err := labRings(ctx, e, all, disks)
+	get, err := ringFiles(ctx, e, all, disks)
 	if err != nil {
 		return err
 	}
 	for _, r := range all {
-		data, err := os.ReadFile(filepath.Join(dir, r.name+".ring.gz"))
+		data, err := get(r.name + ".ring.gz")
 		if err != nil {
 			return fmt.Errorf("place rings: %w", err)
 		}
@@ -80,6 +77,28 @@ func placeRings(ctx context.Context, e Env, disks []string) error {
 		}
 	}
 	return nil
+}
+
+// ringFiles returns where the rings are read: the bundle, if it has them, else
+// what a lab's node makes.
+func ringFiles(ctx context.Context, e Env, all []ring, disks []string) (func(name string) ([]byte, error), error) {
+	inBundle := func(name string) ([]byte, error) {
+		data, ok := e.Files["rings/"+name]
+		if !ok {
+			return nil, fmt.Errorf("the bundle has rings, but not %s; make it anew", name)
+		}
+		return data, nil
+	}
+	for path := range e.Files {
+		if strings.HasPrefix(path, "rings/") {
+			return inBundle, nil
+		}
+	}
+	if !e.Node.Lab() {
+		return nil, errors.New("place rings: the bundle has none; only the storage node of a lab, with one controller, makes its own")
+	}
+	dir, err := labRings(ctx, e, all, disks)
+	return func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) }, err
 }
 
 // labRings returns the folder with the rings of a node that has all replicas to

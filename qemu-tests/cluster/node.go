@@ -172,6 +172,15 @@ func (n *Node) SetSeed(s Seed) {
 	}
 }
 
+// Forget takes the seed, and what SMBIOS says, from a machine that is off.
+func (n *Node) Forget() {
+	n.c.t.Helper()
+	if n.run != nil {
+		n.c.t.Fatalf("take the seed from %s: it runs", n.name)
+	}
+	n.machine.seed, n.machine.media, n.machine.oem, n.machine.serial = "", nil, nil, ""
+}
+
 // Start turns the machine on.
 func (n *Node) Start() {
 	n.c.t.Helper()
