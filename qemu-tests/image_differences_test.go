@@ -235,8 +235,12 @@ func (d treeDiff) asOverlay(n, from treeNode) error {
 	if from.kind != unix.S_IFREG {
 		return nil
 	}
-	if same, err := sameContent(n, from); err != nil || !same || n.mode != mode {
-		return fmt.Errorf("it has mode %04o, its content is the same: %v %w", n.mode, same, err)
+	same, err := sameContent(n, from)
+	if err != nil {
+		return err
+	}
+	if !same || n.mode != mode {
+		return fmt.Errorf("it has mode %04o, want %04o; the content is the same: %v (are the images older than the overlays? `make images`)", n.mode, mode, same)
 	}
 	return nil
 }
