@@ -93,6 +93,9 @@ func Build(ctx context.Context, in Inputs, name string) (Result, error) {
 		return Result{}, err
 	}
 	defer free()
+	if err := b.clear(role); err != nil {
+		return Result{}, err
+	}
 	if err := rootfs.Open(in.Cache); err != nil {
 		return Result{}, err
 	}

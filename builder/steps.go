@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -86,7 +87,7 @@ func (b *build) resolve(ctx context.Context, role roles.Role) (apt.Lock, error) 
 	}
 	lock, err := a.Resolve(ctx, idx, sets)
 	if err != nil {
-		return apt.Lock{}, err
+		return apt.Lock{}, askedBy(role, err)
 	}
 	t, err := a.Resolve(ctx, idx, tools)
 	if err != nil {
@@ -95,6 +96,37 @@ func (b *build) resolve(ctx context.Context, role roles.Role) (apt.Lock, error) 
 	lock.Packages = append(lock.Packages, t.Packages...)
 	lock.Request = request
 	return lock, nil
+}
+
+// askedBy names the file that asks for a package which cannot be had.
+func askedBy(role roles.Role, err error) error {
+	var asked *apt.AskedError
+	if !errors.As(err, &asked) {
+		return err
+	}
+	for _, s := range role.Services {
+		if slices.Contains(s.Packages, asked.Package) {
+			return fmt.Errorf("roles/services/%s.yaml: %w", s.Name, err)
+		}
+	}
+	if slices.Contains(role.Packages, asked.Package) {
+		return fmt.Errorf("roles/%s.yaml: %w", role.Name, err)
+	}
+	return err
+}
+
+// clear removes what killed builds left in the output directory.
+func (b *build) clear(role roles.Role) error {
+	left, err := filepath.Glob(filepath.Join(b.in.Out, "."+b.base(role)+".*"))
+	if err != nil {
+		return fmt.Errorf("look for what a killed build left: %w", err)
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove what a killed build left: %w", err)
+		}
+	}
+	return nil
 }
 
 // overlays reads the role's overlays and adds the files that the builder

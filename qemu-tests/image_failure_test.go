@@ -173,7 +173,7 @@ func (d *disturbance) start(t *testing.T, cache, out string, args ...string) *ru
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
 	args = append([]string{"build", "--source", d.source, "--cache", cache, "--out", out}, args...)
-	r := &running{cmd: exec.CommandContext(ctx, d.program, append(args, failingRole)...), cancel: cancel, done: make(chan error, 1), scratch: filepath.Dir(cache)}
+	r := &running{cmd: exec.CommandContext(ctx, d.program, append(args, failingRole)...), cancel: cancel, done: make(chan error, 1), scratch: filepath.Dir(out)}
 	if d.lock != "" {
 		r.cmd.Args = append(r.cmd.Args, "--locked", d.lock)
 	}

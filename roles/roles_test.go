@@ -117,6 +117,7 @@ func TestLoadErrors(t *testing.T) {
 	}{
 		"unknown key of a role":      {role("packages:", "pakages:"), `lab.yaml:4:1: unknown key "pakages"; did you mean "packages"?`},
 		"unknown key of a service":   {web("secrets:", "secret:"), `services/web.yaml:5:1: unknown key "secret"; did you mean "secrets"?`},
+		"key of a check, misplaced":  {web("units:", "unit:"), `services/web.yaml:3:1: unknown key "unit"; did you mean "units"?`},
 		"unknown key of a port":      {web("number:", "nummer:"), `services/web.yaml:7:17: unknown key "nummer"; did you mean "number"?`},
 		"key without a neighbour":    {web("secrets:", "zzz:"), `services/web.yaml:5:1: unknown key "zzz"`},
 		"key twice":                  {web("join: web", "about: x"), `services/web.yaml:11:1: mapping key "about" already defined at [1:1]`},

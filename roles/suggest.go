@@ -7,6 +7,9 @@ import "fmt"
 func didYouMean(word string, known []string) string {
 	best, least := "", len(word)/3+1
 	for _, k := range known {
+		if k == word { // a right word in a wrong place
+			continue
+		}
 		if d := distance(word, k); d <= least && d < max(len(word), len(k)) && (best == "" || d < least) {
 			best, least = k, d
 		}

@@ -162,6 +162,11 @@ func isPool(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '\'' || r == '\\' }) < 0
 }
 
+// An AskedError is a package that a set asks for and that cannot be had.
+type AskedError struct{ Package, Set, why string }
+
+func (e *AskedError) Error() string { return e.why }
+
 // checkAsked refuses a name that no package of the indices has. Virtual names
 // are refused too: which package they mean may change from one day to the next.
 func (c *catalogue) checkAsked(set Set) error {
@@ -169,14 +174,17 @@ func (c *catalogue) checkAsked(set Set) error {
 		if c.real[name] {
 			continue
 		}
+		err := &AskedError{Package: name, Set: set.Name}
 		if givers := c.givers[name]; len(givers) > 0 {
 			sort.Strings(givers)
-			return fmt.Errorf("package %q of set %s is virtual; name one that provides it, such as %q", name, set.Name, givers[0])
+			err.why = fmt.Sprintf("package %q of set %s is virtual; name one that provides it, such as %q", name, set.Name, givers[0])
+			return err
 		}
+		err.why = fmt.Sprintf("no package is called %q, which set %s asks for", name, set.Name)
 		if near := c.nearest(name); near != "" {
-			return fmt.Errorf("no package is called %q, which set %s asks for; did you mean %q?", name, set.Name, near)
+			err.why += fmt.Sprintf("; did you mean %q?", near)
 		}
-		return fmt.Errorf("no package is called %q, which set %s asks for", name, set.Name)
+		return err
 	}
 	return nil
 }

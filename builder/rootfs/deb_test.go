@@ -258,3 +258,17 @@ func FuzzParseDiversions(f *testing.F) {
 		}
 	})
 }
+
+// TestPrepareWithoutWorkForTheTool: a worker that found nothing for xz(1) lets
+// it end at once, which xz takes for an unknown format.
+func TestPrepareWithoutWorkForTheTool(t *testing.T) {
+	in := testInputs(t)
+	in.Jobs, in.XZ = 3, xzInGo
+	var debs []Deb
+	for _, name := range []string{"one", "two", "three"} {
+		debs = append(debs, testDeb{name: name, version: "1", entries: []testEntry{dir("usr")}}.write(t))
+	}
+	if err := Prepare(t.Context(), in, debs); err != nil {
+		t.Errorf("packages that need no xz: %v", err)
+	}
+}

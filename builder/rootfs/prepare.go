@@ -120,11 +120,14 @@ func (w storeWriter) run(ctx context.Context, queue <-chan Deb) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g errgroup.Group
+	sent := 0 // read when g has ended
 	order := make(chan fed, 1024)
 	g.Go(func() error {
 		defer close(order)
 		defer toTool.w.Close()
-		return w.feed(ctx, queue, toTool.w, order)
+		n, err := w.feed(ctx, queue, toTool.w, order)
+		sent = n
+		return err
 	})
 	g.Go(func() error {
 		defer toTool.r.Close() // a feeder that still writes gets EPIPE
@@ -145,32 +148,34 @@ func (w storeWriter) run(ctx context.Context, queue <-chan Deb) error {
 		return fmt.Errorf("%w: %w", err, toolErr)
 	case err != nil:
 		return err
-	case toolErr != nil:
+	case toolErr != nil && sent > 0: // of nothing at all xz(1) says that it knows no such format
 		return fmt.Errorf("decompress packages: %w", toolErr)
 	}
 	return w.keep(last)
 }
 
-// feed writes the data archives into the tool, and says to order which.
-func (w storeWriter) feed(ctx context.Context, queue <-chan Deb, to io.Writer, order chan<- fed) error {
+// feed writes the data archives into the tool, says to order which, and returns
+// how many the tool got.
+func (w storeWriter) feed(ctx context.Context, queue <-chan Deb, to io.Writer, order chan<- fed) (sent int, err error) {
 	for d := range queue {
 		f := openFed(d, true)
 		select {
 		case order <- f:
 		case <-ctx.Done():
 			f.close()
-			return nil // who cancelled has the reason
+			return sent, nil // who cancelled has the reason
 		}
 		if f.err != nil {
-			return nil // the reader reports it
+			return sent, nil // the reader reports it
 		}
 		if f.plain >= 0 {
+			sent++
 			if _, err := io.Copy(to, f.parts.data); err != nil {
-				return nil // the tool is gone and says why
+				return sent, nil // the tool is gone and says why
 			}
 		}
 	}
-	return nil
+	return sent, nil
 }
 
 // drain takes the packages in the order in which they were fed. A package is
