@@ -31,8 +31,12 @@
 //     the standard library;
 //   - has pinned users where Inputs.Pinned names them; a home that adduser
 //     would have made for one comes by tmpfiles.d;
-//   - has an /etc/hosts, and 127.0.0.1 where a script asked for the host's own
-//     address (my_ip in nova.conf);
+//   - has an /etc/hosts, and 127.0.0.1 or localhost where a script asked for the
+//     host's own address or name (my_ip in nova.conf, ALLOWED_HOSTS in horizon's
+//     local_settings.py, which has no byte code);
+//   - has an empty /run, and no ACL on /var/log/journal, which squashfs cannot
+//     hold and systemd-tmpfiles sets at each boot;
+//   - dates /usr/bin/pager and links below /var otherwise;
 //   - has an empty apparmor.d/local/usr.bin.keystone-all: conffiles are in
 //     place before the scripts of other packages run, where dpkg would still
 //     have them as .dpkg-new;
