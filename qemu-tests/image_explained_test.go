@@ -34,7 +34,6 @@ func startDifferences() []explanation {
 func identityDifferences() []explanation {
 	return []explanation{
 		{what: onlyTheirs, paths: []string{"etc/ssh/ssh_host_*"}, why: "host keys"},
-		{what: onlyTheirs, paths: []string{"etc/iscsi/initiatorname.iscsi"}, why: "the name of one machine, made at install; ours is rendered"},
 		{what: onlyTheirs, paths: []string{"etc/iscsi/initiatorname.iscsi"}, why: "the machine's name to iSCSI"},
 		{what: onlyTheirs, paths: []string{"var/lib/mysql/*/**"}, why: "databases"},
 		{what: onlyTheirs, paths: []string{"var/lib/rabbitmq/.erlang.cookie"}, why: "RabbitMQ's shared secret"},
