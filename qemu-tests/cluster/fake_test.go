@@ -13,8 +13,8 @@ import (
 )
 
 // fakeScript names what the fake QEMU does once it was greeted, one act a line:
-// "console TEXT", "record JSON", "qmp JSON", "sleep DURATION", "exit". Without
-// an exit it stays until it is killed or its power button is pressed.
+// "console TEXT", "record JSON", "qmp JSON", "sleep DURATION", "await FILE",
+// "exit". Without an exit it stays until it is killed or its power button is pressed.
 const fakeScript = "TRIVET_FAKE_QEMU"
 
 // TestMain lets the test binary play QEMU's programs when it is called by their
@@ -82,6 +82,10 @@ func act(console, status, qmp *os.File) {
 		case "sleep":
 			d, _ := time.ParseDuration(rest)
 			time.Sleep(d)
+		case "await": // the harness's kill ends it
+			for _, err := os.Stat(rest); err != nil; _, err = os.Stat(rest) {
+				time.Sleep(time.Millisecond)
+			}
 		case "exit":
 			os.Exit(3)
 		}

@@ -78,10 +78,14 @@ func TestNodeForgetsTheBootBefore(t *testing.T) {
 }
 
 func TestNodeThatResetsItself(t *testing.T) {
-	const script = `qmp {"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}` + "\nsleep 100ms\n" + readyRecord
+	seen := filepath.Join(t.TempDir(), "reset-was-seen") // QMP and the status port are two ways
+	script := `qmp {"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}` + "\nawait " + seen + "\n" + readyRecord
 	said, failed := fakeNode(t, script, cluster.NodeOptions{Resets: true}, func(n *cluster.Node) {
 		n.Start()
 		n.WaitReset(10*time.Second, 0)
+		if err := os.WriteFile(seen, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		n.WaitReady(10 * time.Second)
 	})
 	if failed {
@@ -90,6 +94,9 @@ func TestNodeThatResetsItself(t *testing.T) {
 }
 
 func TestNodeFailuresEndTheTest(t *testing.T) {
+	// The status port and the console are two ways: without this the trouble
+	// might be read before the readiness.
+	seen := filepath.Join(t.TempDir(), "ready-was-seen")
 	wait := func(n *cluster.Node) { n.WaitReady(2 * time.Second) }
 	for _, tt := range []struct {
 		name, script, want string
@@ -101,8 +108,11 @@ func TestNodeFailuresEndTheTest(t *testing.T) {
 		{"power off", "console all is lost\nexit\n", "turned itself off", wait},
 		{"silence", "console slow\n", "not within 2s", wait},
 		{"noise on the status port", "record boo\n", `read status record "boo`, wait},
-		{"trouble after ready", readyRecord + "console Out of memory: Killed process 1\n", "said on its console", func(n *cluster.Node) {
+		{"trouble after ready", readyRecord + "await " + seen + "\nconsole Out of memory: Killed process 1\n", "said on its console", func(n *cluster.Node) {
 			n.WaitReady(10 * time.Second)
+			if err := os.WriteFile(seen, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			n.WaitConsole(10*time.Second, regexp.MustCompile("Out of memory"))
 		}},
 	} {
