@@ -57,13 +57,24 @@ func TestNodeBecomesReadyAndStops(t *testing.T) {
 }
 
 func TestNodeForgetsTheBootBefore(t *testing.T) {
-	said, failed := fakeNode(t, "sleep 100ms\n"+readyRecord, cluster.NodeOptions{}, func(n *cluster.Node) {
+	allowed := filepath.Join(t.TempDir(), "go")
+	let := func() {
+		if err := os.WriteFile(allowed, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	let()
+	said, failed := fakeNode(t, "await "+allowed+"\n"+readyRecord, cluster.NodeOptions{}, func(n *cluster.Node) {
 		n.Start()
 		n.WaitReady(10 * time.Second)
+		if err := os.Remove(allowed); err != nil {
+			t.Fatal(err)
+		}
 		n.Reset()
 		if n.Records() != nil {
 			t.Error("after a reset the records of the boot before are still there")
 		}
+		let()
 		n.WaitReady(10 * time.Second)
 		if got := len(n.Said()); got != 2 {
 			t.Errorf("the node said %d records since its start, want 2", got)
