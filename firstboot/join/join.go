@@ -32,6 +32,10 @@ type Step struct {
 	Name string // as in the join key of roles/services/NAME.yaml
 	Done func(context.Context, Env) (bool, error)
 	Do   func(context.Context, Env) error
+	// Tell is what this node's agent answers when another controller asks about
+	// the step (Quorum.Ask): JSON, without secrets, of at most 64 KiB. Nil: the
+	// step has nothing to tell.
+	Tell func(context.Context, Env) ([]byte, error)
 }
 
 // All lists the steps. Several services may name one step: Env.Service tells
@@ -58,6 +62,8 @@ type Env struct {
 	Files   map[string][]byte // of the node's bundle, by path, such as rings/object.ring.gz
 	Image   string            // names the image that runs; changes with every new image
 	Host    host.Runner
+	// Quorum is nil in a cloud of one controller, and on nodes of other roles.
+	Quorum Quorum
 	// Database is MariaDB on this node, as root by its socket. It connects when
 	// it is first used.
 	Database *sql.DB
