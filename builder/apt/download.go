@@ -134,6 +134,8 @@ func transfer(ctx context.Context, client *http.Client, p patience, w wanted, te
 		if err := temp.Truncate(0); err != nil {
 			return err
 		}
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return fmt.Errorf("the mirror's file ends at byte %d or before, and the signed index says %d", have, w.size)
 	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent:
 		return answered(resp)
 	}

@@ -111,7 +111,7 @@ func (a Archive) packages(ctx context.Context, client *http.Client, p pocket, r 
 		err = download(ctx, client, a.patient(), w, moved)
 	}
 	if err != nil {
-		return "", "", err
+		return "", "", fmt.Errorf("fetch the package list of %s: %w; try again later or with another --mirror", p.name, err)
 	}
 	return path, plain.sha256, nil
 }

@@ -30,7 +30,7 @@ func Finish(ctx context.Context, in Inputs, below []string, overlay func(upper s
 	if err != nil {
 		return "", fmt.Errorf("finish the root: %w", err)
 	}
-	key, err := keyOf(in, "finish", append(lines, "overlay "+o.Digest, "preset "+defaultPreset))
+	key, err := keyOf(in, "finish 2", append(lines, "overlay "+o.Digest, "preset "+defaultPreset))
 	if err != nil {
 		return "", fmt.Errorf("finish the root: %w", err)
 	}
@@ -61,6 +61,9 @@ func (f *finishing) run(ctx context.Context, overlay func(upper string) error) (
 	if err := overlay(f.top); err != nil {
 		return "", err
 	}
+	if err := f.refuseVolatile(); err != nil {
+		return "", err
+	}
 	if err := f.fixDirs(); err != nil {
 		return "", err
 	}
@@ -72,6 +75,21 @@ func (f *finishing) run(ctx context.Context, overlay func(upper string) error) (
 		return "", fmt.Errorf("clean the top layer: %w", err)
 	}
 	return f.top, f.seal()
+}
+
+// refuseVolatile refuses a file of the overlay that seal would remove again.
+func (f *finishing) refuseVolatile() error {
+	for _, pattern := range volatilePaths() {
+		names, err := filepath.Glob(filepath.Join(f.top, pattern))
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return fmt.Errorf("overlay path /%s: no image may hold it, since it is a machine's own or differs from run to run; render it on the node (NAME.tmpl) or leave it out",
+				strings.TrimPrefix(names[0], f.top+"/"))
+		}
+	}
+	return nil
 }
 
 // seal does what needs no program of the tree.

@@ -111,6 +111,7 @@ func TestFinishErrors(t *testing.T) {
 		{"a host key", map[string]string{"root/.ssh/authorized_keys": "ssh-ed25519 A"}, "/root/.ssh/authorized_keys"},
 		{"a key", map[string]string{"srv/k": "x\n-----BEGIN EC PRIVATE KEY-----\n" + strings.Repeat("A", 64) + "\n"}, "/srv/k: holds a private key"},
 		{"a word about keys", map[string]string{"srv/k": "if line == '-----BEGIN EC PRIVATE KEY-----':\n  pass\n"}, ""},
+		{"an identity", map[string]string{"etc/ssh/ssh_host_rsa_key": "k"}, "overlay path /etc/ssh/ssh_host_rsa_key: no image may hold it"},
 		{"an open account", map[string]string{"etc/shadow": "root::1::::::\n"}, "user root may log in without a password"},
 	} {
 		t.Run(test.summary, func(t *testing.T) {
