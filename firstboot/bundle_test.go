@@ -39,16 +39,25 @@ func (o operator) key() bundle.Key {
 // userData is ctl1's description with its secrets in a bundle, signed.
 func (o operator) userData(k bundle.Key, generation int, word string) string {
 	o.t.Helper()
-	sealed, err := bundle.Seal(bundle.Contents{
-		Cloud: "0b0e7a43-5c1f-4f0b-9d0c-2d5b7a1c9e11", Cluster: "lab", Node: "ctl1", Role: "controller", Generation: generation,
+	return o.sign(goodSeed, k, bundle.Contents{
+		Cloud: testCloud, Cluster: "lab", Node: "ctl1", Role: "controller", Generation: generation,
 		Secrets: bundle.Secrets{"front/admin": "canary-of-the-bundle", "back/word": word},
 		Files:   bundle.Files{"pki/agent/node.key": []byte("canary of a key\n")},
-	}, k.Recipient())
+	})
+}
+
+// testCloud is a cloud's UUID.
+const testCloud = "0b0e7a43-5c1f-4f0b-9d0c-2d5b7a1c9e11"
+
+// sign puts contents in the place of a description's secrets, and signs it.
+func (o operator) sign(text string, k bundle.Key, c bundle.Contents) string {
+	o.t.Helper()
+	sealed, err := bundle.Seal(c, k.Recipient())
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	text, _, _ := strings.Cut(goodSeed, "secrets:\n")
-	text += "generation: " + string(rune('0'+generation)) + "\nbundle: |\n  " + strings.ReplaceAll(strings.TrimSpace(sealed), "\n", "\n  ") + "\n"
+	text, _, _ = strings.Cut(text, "secrets:\n")
+	text += "generation: " + string(rune('0'+c.Generation)) + "\nbundle: |\n  " + strings.ReplaceAll(strings.TrimSpace(sealed), "\n", "\n  ") + "\n"
 	return string(bundle.Sign([]byte(text), o.signer))
 }
 

@@ -41,7 +41,7 @@ func parsePayload(role roles.Role, p source.Payload, key source.Part) (descripti
 	if err := d.config.Complete(declaredSecrets(role)); err != nil {
 		return d, err
 	}
-	return d, controllersOnly(d.config)
+	return d, agreeable(d)
 }
 
 // open checks the operator's signature, and takes what is secret out of the
@@ -71,7 +71,7 @@ func (d *description) open(part source.Part) error {
 	if err := c.For(d.config.Cluster, d.config.Name, d.config.Role, d.config.Generation); err != nil {
 		return fmt.Errorf("%s: %w", user.Name, err)
 	}
-	d.files = c.Files
+	d.files, d.cloud, d.ticket, d.signer = c.Files, c.Cloud, c.Ticket, key.Signer
 	return d.config.AddSecrets(c.Secrets)
 }
 

@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type description struct {
 	payload  source.Payload
 	key      source.Part       // that opens the bundle
 	files    map[string][]byte // of the bundle, by path
+	cloud    string            // UUID, of the bundle
+	ticket   string            // that permits the cloud's first forming, of the bundle; or empty
+	signer   ed25519.PublicKey // the operator's, of the node's key
 	origin   string
 	from     *source.Candidate // nil: from the vault
 }

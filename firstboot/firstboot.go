@@ -21,7 +21,6 @@ import (
 
 	"trivet/firstboot/host"
 	"trivet/firstboot/join"
-	"trivet/firstboot/node"
 	"trivet/firstboot/render"
 	"trivet/firstboot/source"
 	"trivet/firstboot/status"
@@ -57,6 +56,10 @@ func Run(ctx context.Context, in Inputs) error {
 	}
 	in.Report.Identify("", role.Name)
 	a := &agent{Inputs: in, vault: &vault{root: in.Root, run: in.Host}, role: role, image: imageName(in.Root), took: map[string]any{}, said: map[string]time.Time{}}
+	defer a.disagree()
+	if err := a.System.ServeLocal(stateHandler(a.state)); err != nil {
+		return err
+	}
 	a.Report.Say("agent", status.Start, "the image of a "+role.Name, map[string]any{"image": a.image})
 	for pause := in.Rescan; ; pause = min(2*pause, time.Minute) {
 		env, err := a.bringUp(ctx)
@@ -79,7 +82,11 @@ type agent struct {
 	role  roles.Role
 	image string
 
-	mu   sync.Mutex           // services start side by side
+	agreement agreement
+
+	mu   sync.Mutex // services start side by side
+	env  join.Env   // of the newest way up, to tell of
+	ward ward
 	took map[string]any       // seconds of each step that was done once
 	said map[string]time.Time // failures, each to be said once in a while
 }
@@ -108,10 +115,14 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 			if err := a.placeFiles(known.files); err != nil {
 				return err
 			}
+			a.keep(env)
 			return a.render(ctx, env)
 		}),
 		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report) }),
 	)
+	if err == nil && agrees(known.config) {
+		err = a.steps(ctx, plain("quorum", func(ctx context.Context) error { return a.agree(ctx, known, &env) }))
+	}
 	if err == nil {
 		err = a.startServices(ctx, env)
 	}
@@ -165,6 +176,19 @@ func (a *agent) step(ctx context.Context, s step) error {
 		a.Report.Say(s.name, status.Done, result, map[string]any{"seconds": seconds})
 	}
 	return nil
+}
+
+// keep keeps what there is to tell of.
+func (a *agent) keep(env join.Env) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.env = env
+}
+
+func (a *agent) kept() join.Env {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.env
 }
 
 func (a *agent) wasDone(name string) bool {
@@ -361,13 +385,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// controllersOnly says what this version cannot do yet, before anything is
-// changed.
-func controllersOnly(c node.Config) error {
-	if c.Role == node.Controller && !c.Lab() {
-		return fmt.Errorf("the description names %d controllers; this agent forms clouds of one controller only", len(c.Controllers))
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"trivet/firstboot/host"
 	"trivet/firstboot/join"
+	"trivet/firstboot/quorum"
 	"trivet/firstboot/source"
 	"trivet/firstboot/status"
 	"trivet/roles"
@@ -37,6 +39,8 @@ type testNode struct {
 	name    string // its host name
 	machine string // what systemd-creds seals to
 	failing string // a unit that does not start
+
+	openQuorum func(context.Context, quorum.Config) (Cluster, error)
 }
 
 const goodSeed = `#trivet/v1
@@ -189,6 +193,8 @@ func (n *testNode) inputs() Inputs {
 			Cards:      func() []string { return []string{"52:54:00:00:00:01"} },
 			RenameLink: func(string, string) error { return nil },
 			Serve:      func(join.Env, *status.Reporter) error { return nil },
+			OpenQuorum: n.openQuorum,
+			ServeLocal: func(http.Handler) error { return nil },
 		},
 	}
 }
@@ -535,5 +541,5 @@ func TestThreeControllers(t *testing.T) {
 	n.seed(three)
 	n.boot(said("describe", status.Failed, "a cloud of 3 controllers shares its secrets; these are missing: back/word"))
 	n.seed(three + "  back/word: given-to-every-node\n")
-	n.boot(said("describe", status.Failed, "this agent forms clouds of one controller only"))
+	n.boot(said("describe", status.Failed, "a controller of several needs the certificates of a bundle"))
 }

@@ -1,14 +1,22 @@
 package firstboot
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
 	"net/netip"
+	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"trivet/firstboot/host"
 	"trivet/firstboot/join"
+	"trivet/firstboot/quorum"
 	"trivet/firstboot/status"
 )
 
@@ -28,6 +36,10 @@ type System struct {
 	Database   *sql.DB
 	// Serve begins to answer health checks. It may be called again.
 	Serve func(join.Env, *status.Reporter) error
+	// ServeLocal begins to answer root on this machine.
+	ServeLocal func(http.Handler) error
+	// OpenQuorum joins the agents of the cloud's other controllers.
+	OpenQuorum func(context.Context, quorum.Config) (Cluster, error)
 }
 
 // NewSystem returns this machine.
@@ -49,7 +61,32 @@ func NewSystem() (System, error) {
 			}
 			return host.RenameLink(from, name)
 		},
-		Database: db,
-		Serve:    h.serve,
+		Database:   db,
+		Serve:      h.serve,
+		ServeLocal: serveLocal,
+		OpenQuorum: func(ctx context.Context, c quorum.Config) (Cluster, error) {
+			q, err := quorum.Open(ctx, c)
+			if err != nil {
+				return nil, err // no nil *Quorum in an interface that is not nil
+			}
+			return q, nil
+		},
 	}, nil
+}
+
+// serveLocal answers at LocalSocket, which only root can open.
+func serveLocal(handler http.Handler) error {
+	if err := os.Remove(LocalSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listen at %s: %w", LocalSocket, err)
+	}
+	l, err := net.Listen("unix", LocalSocket)
+	if err != nil {
+		return fmt.Errorf("listen at %s: %w", LocalSocket, err)
+	}
+	if err := os.Chmod(LocalSocket, 0o600); err != nil {
+		return fmt.Errorf("listen at %s: %w", LocalSocket, err)
+	}
+	s := &http.Server{Handler: handler, ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 8 << 10}
+	go func() { _ = s.Serve(l) }() // ends with the agent
+	return nil
 }

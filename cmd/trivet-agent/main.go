@@ -57,6 +57,7 @@ func command(stdout, stderr io.Writer) *cli.Command {
 		Description: `Examples:
   trivet-agent explain                      which sources were looked at, which was taken, and why
   trivet-agent explain --json | jq .taken   the same for a script
+  trivet-agent status                       what it waits for, its clusters, the virtual IP
   trivet-agent render --to /tmp/etc         the configuration of this node, secrets redacted
   trivet-agent render --root tree --to out  that of an unpacked image with a seed below
                                             tree/var/lib/cloud/seed/nocloud
@@ -67,7 +68,7 @@ lines on the virtio port trivet.status.`,
 		Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run says it once
 		OnUsageError:   usageError,
-		Commands:       []*cli.Command{runCommand(stderr), explainCommand(root, stdout), renderCommand(root, stdout)},
+		Commands:       []*cli.Command{runCommand(stderr), explainCommand(root, stdout), statusCommand(stdout), renderCommand(root, stdout)},
 		Action: func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return fmt.Errorf("there is no command %q; %w", c.Args().First(), errUsage)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,4 +117,36 @@ func bring(ctx context.Context, env Env) error {
 		return s.Do(ctx, env)
 	}
 	return fmt.Errorf("the role names the step %q, which this agent does not have", env.Service.Join)
+}
+
+// Stop stops the units of a service that run and do not work, the last one
+// first, unless its step judges that itself.
+func Stop(ctx context.Context, env Env) error {
+	for _, s := range All() {
+		if s.Name == env.Service.Join && s.Judges {
+			return nil
+		}
+	}
+	for _, unit := range slices.Backward(env.Service.Units) {
+		if err := host.StopUnit(ctx, env.Host, unit); err != nil {
+			return fmt.Errorf("stop %s, which does not work: %w", env.Service.Name, err)
+		}
+	}
+	return nil
+}
+
+// Tell returns what this node answers when another controller asks about a step.
+func Tell(ctx context.Context, env Env, step string) ([]byte, error) {
+	for _, s := range All() {
+		if s.Name != step || s.Tell == nil {
+			continue
+		}
+		for _, service := range env.Role.Services {
+			if service.Join == step {
+				env.Service = service
+				return s.Tell(ctx, env)
+			}
+		}
+	}
+	return nil, fmt.Errorf("this node has nothing to tell of %q", step)
 }

@@ -32,6 +32,9 @@ type Step struct {
 	Name string // as in the join key of roles/services/NAME.yaml
 	Done func(context.Context, Env) (bool, error)
 	Do   func(context.Context, Env) error
+	// Judges says that Do itself deals with units that run and do not work: a
+	// member of a cluster is not stopped because it waits for its peers.
+	Judges bool
 	// Tell is what this node's agent answers when another controller asks about
 	// the step (Quorum.Ask): JSON, without secrets, of at most 64 KiB. Nil: the
 	// step has nothing to tell.

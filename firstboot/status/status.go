@@ -7,8 +7,11 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,11 +75,21 @@ type Reporter struct {
 	role   string
 	hidden []string
 	last   Record
+	ready  bool
+	open   map[string]Open
+}
+
+// An Open is a step that is not done.
+type Open struct {
+	Step    string    `json:"step"`
+	State   string    `json:"state"` // Start, Waiting or Failed
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since"` // when it was last begun, or first said to wait or fail
 }
 
 // New returns a reporter for the sinks. Now is the clock.
 func New(now func() time.Time, sinks ...Sink) *Reporter {
-	return &Reporter{now: now, sinks: sinks}
+	return &Reporter{now: now, sinks: sinks, open: map[string]Open{}}
 }
 
 // Identify sets the node's name and role for the records to come.
@@ -107,9 +120,44 @@ func (r *Reporter) Say(step, state, message string, fields map[string]any) {
 		Message: printable(hide.Replace(message)), Fields: hideFields(hide, fields),
 	}
 	r.last = rec
+	r.note(rec)
 	for _, s := range r.sinks {
 		s.Put(rec)
 	}
+}
+
+// note keeps what a record says about how the node is.
+func (r *Reporter) note(rec Record) {
+	since := rec.Time
+	if before, ok := r.open[rec.Step]; ok {
+		since = before.Since
+	}
+	switch rec.State {
+	case Ready:
+		r.ready = true
+		clear(r.open)
+	case Done:
+		delete(r.open, rec.Step)
+	default:
+		r.ready = r.ready && rec.State != Failed
+		r.open[rec.Step] = Open{rec.Step, rec.State, rec.Message, since}
+	}
+}
+
+// Unfinished returns the steps that are not done, the longest first.
+func (r *Reporter) Unfinished() []Open {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.open), func(a, b Open) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Step, b.Step))
+	})
+}
+
+// Ready answers whether the node said that it is ready, and nothing failed since.
+func (r *Reporter) Ready() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ready
 }
 
 // Last returns the newest record.

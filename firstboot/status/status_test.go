@@ -157,3 +157,30 @@ func TestText(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+func TestReadyAndUnfinished(t *testing.T) {
+	var at time.Time
+	now := func() time.Time { at = at.Add(time.Second); return at }
+	r := New(now, &list{})
+	say := func(step, state string) { r.Say(step, state, state+" said", nil) }
+	say("a", Start)
+	say("b", Start)
+	say("b", Waiting)
+	say("a", Done)
+	want := []Open{{"b", Waiting, "waiting said", time.Time{}.Add(2 * time.Second).UTC()}}
+	if d := cmp.Diff(want, r.Unfinished()); d != "" || r.Ready() {
+		t.Errorf("on the way: ready %v, %s", r.Ready(), d)
+	}
+	say(Ready, Ready)
+	if !r.Ready() || len(r.Unfinished()) != 0 {
+		t.Errorf("ready: %v, %v", r.Ready(), r.Unfinished())
+	}
+	say("b", Waiting)
+	if !r.Ready() {
+		t.Error("a step that waits takes the readiness away")
+	}
+	say("b", Failed)
+	if r.Ready() {
+		t.Error("a step that failed leaves the node ready")
+	}
+}
