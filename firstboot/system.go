@@ -34,6 +34,8 @@ type System struct {
 	// RenameLink gives the card with a hardware address a name.
 	RenameLink func(mac, name string) error
 	Database   *sql.DB
+	// ReleaseProgram gives back memory that only the start used.
+	ReleaseProgram func() error
 	// Serve begins to answer health checks. It may be called again.
 	Serve func(join.Env, *status.Reporter) error
 	// ServeLocal begins to answer root on this machine.

@@ -29,7 +29,11 @@ const (
 // again may take until a peer comes back. What fails is said, and brought up
 // again by the same way as at boot.
 func (a *agent) watch(ctx context.Context, env join.Env) error {
-	debug.FreeOSMemory() // what the way up took and nobody needs now
+	// What the way up took and nobody needs now.
+	debug.FreeOSMemory()
+	if err := a.System.ReleaseProgram(); err != nil {
+		a.Report.Say("agent", status.Waiting, err.Error(), nil)
+	}
 	var all sync.WaitGroup
 	for _, name := range a.role.Start {
 		env.Service, _ = a.role.Service(name)
