@@ -130,3 +130,7 @@ func agreeable(d description) error {
 	}
 	return nil
 }
+
+// certified answers whether a bundle's files bring the certificates of its
+// node: all circles of trust, or none.
+func certified(files map[string][]byte) bool { return len(files["pki/agent/node.key"]) > 0 }

@@ -255,7 +255,9 @@ func (a *agent) placeFiles(files map[string][]byte) error {
 // render writes the configuration, opens it to its services by tmpfiles.d, and
 // lets systemd read what is new of its own.
 func (a *agent) render(ctx context.Context, env join.Env) error {
-	written, err := render.Files(a.Root, a.Root, render.NewData(env.Node, env.Device, a.role), declaredSecrets(a.role))
+	data := render.NewData(env.Node, env.Device, a.role)
+	data.TLS = certified(env.Files)
+	written, err := render.Files(a.Root, a.Root, data, declaredSecrets(a.role))
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,9 @@ func Preview(ctx context.Context, in PreviewInputs) ([]string, error) {
 	if in.Device == "" {
 		in.Device = "eth0"
 	}
-	return render.Files(in.Root, in.To, render.NewData(known.config, in.Device, role), declaredSecrets(role))
+	data := render.NewData(known.config, in.Device, role)
+	data.TLS = certified(known.files)
+	return render.Files(in.Root, in.To, data, declaredSecrets(role))
 }
 
 func previewDescription(ctx context.Context, in PreviewInputs, check func(source.Payload, source.Part) (description, error)) (description, error) {
