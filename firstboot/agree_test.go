@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -150,4 +151,19 @@ func (s *sickHost) Run(ctx context.Context, c host.Command) ([]byte, error) {
 		s.asked = nil
 	}
 	return s.Runner.Run(ctx, c)
+}
+
+// TestSystemIsWhole: no part of the machine is left out, where a test's own
+// would hide it.
+func TestSystemIsWhole(t *testing.T) {
+	s, err := NewSystem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if v.Field(i).IsNil() {
+			t.Errorf("System.%s is nil", v.Type().Field(i).Name)
+		}
+	}
 }

@@ -63,9 +63,10 @@ func NewSystem() (System, error) {
 			}
 			return host.RenameLink(from, name)
 		},
-		Database:   db,
-		Serve:      h.serve,
-		ServeLocal: serveLocal,
+		Database:       db,
+		ReleaseProgram: host.ReleaseProgram,
+		Serve:          h.serve,
+		ServeLocal:     serveLocal,
 		OpenQuorum: func(ctx context.Context, c quorum.Config) (Cluster, error) {
 			q, err := quorum.Open(ctx, c)
 			if err != nil {
