@@ -7,7 +7,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of the port.
@@ -35,7 +38,8 @@ type port struct {
 }
 
 func listen(ctx context.Context, t *trust, accept preambleCheck) (*port, error) {
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(t.addresses[t.self]))
+	config := net.ListenConfig{Control: beforeAddress}
+	l, err := config.Listen(ctx, "tcp", t.addresses[t.self].String())
 	if err != nil {
 		return nil, fmt.Errorf("listen for the other controllers: %w", err)
 	}
@@ -43,6 +47,16 @@ func listen(ctx context.Context, t *trust, accept preambleCheck) (*port, error) 
 	p.raft = &stream{queue: newQueue(l.Addr()), port: p}
 	p.rpc = newQueue(l.Addr())
 	return p, nil
+}
+
+// beforeAddress lets a socket be bound to an address that the node does not have
+// yet: the network may come up later, or go for a while.
+func beforeAddress(_, _ string, c syscall.RawConn) error {
+	var err error
+	if controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1) }); controlErr != nil {
+		return controlErr
+	}
+	return err
 }
 
 // serve takes connections until the port is closed.

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -549,6 +550,98 @@ func TestHalfFounded(t *testing.T) {
 	must(t, s.close())
 	c.start("ctl1")
 	c.formed("ctl1")
+}
+
+// accepted writes onto a controller's disk that it promised a set under the
+// ticket's nonce and no more, as when the power went then.
+func (c *testControllers) accepted(name string, set func(own string) []string) {
+	c.t.Helper()
+	ticket, err := bundle.VerifyTicket(c.ticket, c.signer.Public().(ed25519.PublicKey), time.Now())
+	must(c.t, err)
+	dir := c.config[name].Dir
+	must(c.t, os.MkdirAll(dir, 0o700))
+	s, err := openStore(dir)
+	must(c.t, err)
+	d := s.disk
+	if own := set(identity(name, d.Incarnation)); own != nil {
+		b := ballot{1, "ctl1"}
+		d.Promises = map[string]promise{ticket.Nonce: {b, b, own}}
+	}
+	must(c.t, s.save(d))
+	must(c.t, s.close())
+}
+
+// TestPromiseIsKept cuts the power after two had promised a set, and lets the
+// tickets end before it comes back.
+func TestPromiseIsKept(t *testing.T) {
+	t.Parallel()
+	c := newControllers(t, 3)
+	var ids []string
+	for _, name := range c.names {
+		c.accepted(name, func(own string) []string {
+			ids = append(ids, own)
+			return nil
+		})
+	}
+	set := []string{identity("ctl1", absent), ids[1], ids[2]}
+	for _, name := range []string{"ctl1", "ctl2"} { // the third one's answer was lost
+		c.accepted(name, func(string) []string { return set })
+	}
+	for _, name := range c.names {
+		c.set(name, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(2 * time.Hour) } })
+	}
+	c.start(c.names...)
+	c.formed(c.names...)
+	if got := c.nodes["ctl3"].own().Founding.Servers; !slices.Equal(got, set) {
+		t.Errorf("founded by %v, and %v was promised", got, set)
+	}
+}
+
+// TestPromiseOfTheLost has a promised set most of whose disks are gone: nothing
+// is founded until the operator gives another ticket.
+func TestPromiseOfTheLost(t *testing.T) {
+	t.Parallel()
+	c := newControllers(t, 3)
+	c.accepted("ctl1", func(own string) []string {
+		return []string{own, identity("ctl2", random()), identity("ctl3", random())}
+	})
+	c.start(c.names...)
+	until(t, "ctl1 says what is wrong", func() bool {
+		return strings.Contains(c.nodes["ctl1"].Status().Fault, "make the bundles of all controllers anew")
+	})
+	again := c.newTicket(time.Hour)
+	c.kill(c.names...)
+	for _, name := range c.names {
+		c.set(name, func(c *Config) { c.Ticket = again })
+	}
+	c.start(c.names...)
+	c.formed(c.names...)
+}
+
+// TestLeftBehind has a disk of a cluster that is lost beside one that works.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	c := newControllers(t, 3)
+	c.start(c.names...)
+	c.formed(c.names...)
+	c.kill(c.names...)
+	c.wipe("ctl2")
+	c.wipe("ctl3")
+	c.start("ctl2", "ctl3") // with tickets that are still good, and nobody who knows
+	c.formed("ctl2", "ctl3")
+	c.start("ctl1")
+	until(t, "ctl1 says what to do", func() bool {
+		s := c.nodes["ctl1"].Status()
+		return s.Conflict && strings.Contains(s.Fault, "remove its folder")
+	})
+	c.put("ctl2", "a", "1", 0)
+	c.kill("ctl1")
+	c.wipe("ctl1")
+	c.start("ctl1")
+	c.formed("ctl1")
+	if v, _ := c.get("ctl1", "a"); v != "1" {
+		t.Errorf("after it was wiped it reads %q", v)
+	}
 }
 
 func TestSparseLog(t *testing.T) {

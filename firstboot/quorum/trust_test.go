@@ -164,19 +164,19 @@ func TestConfigs(t *testing.T) {
 	t.Parallel()
 	c := newControllers(t, 3)
 	other, otherKey := c.ca.leaf(t, "ctl2", bothEnds...)
+	taken, err := net.Listen("tcp", netip.AddrPortFrom(c.config["ctl1"].Controllers[0].Address, DefaultPort+1).String())
+	must(t, err)
+	defer taken.Close()
 	for want, change := range map[string]func(*Config){
-		"not 1, 3 or 5":                func(c *Config) { c.Controllers = c.Controllers[:2] },
-		"is none of the controllers":   func(c *Config) { c.Self = "cmp1" },
-		"named twice":                  func(c *Config) { c.Controllers = append(slices.Clone(c.Controllers[:2]), c.Controllers[1]) },
-		"host name's form":             func(c *Config) { c.Controllers = append(slices.Clone(c.Controllers[:2]), node.Member{Name: "a/b"}) },
-		"not a UUID":                   func(c *Config) { c.Cloud = "lab" },
-		"no PEM certificate":           func(c *Config) { c.CA = nil },
-		"read the agent's certificate": func(c *Config) { c.Key = nil },
-		"certificate is not of ctl1":   func(c *Config) { c.Cert, c.Key = other, otherKey },
-		"listen for the other controllers": func(c *Config) {
-			c.Controllers = slices.Clone(c.Controllers)
-			c.Controllers[0].Address = netip.MustParseAddr("192.0.2.1")
-		},
+		"listen for the other controllers": func(c *Config) { c.Port = DefaultPort + 1 },
+		"not 1, 3 or 5":                    func(c *Config) { c.Controllers = c.Controllers[:2] },
+		"is none of the controllers":       func(c *Config) { c.Self = "cmp1" },
+		"named twice":                      func(c *Config) { c.Controllers = append(slices.Clone(c.Controllers[:2]), c.Controllers[1]) },
+		"host name's form":                 func(c *Config) { c.Controllers = append(slices.Clone(c.Controllers[:2]), node.Member{Name: "a/b"}) },
+		"not a UUID":                       func(c *Config) { c.Cloud = "lab" },
+		"no PEM certificate":               func(c *Config) { c.CA = nil },
+		"read the agent's certificate":     func(c *Config) { c.Key = nil },
+		"certificate is not of ctl1":       func(c *Config) { c.Cert, c.Key = other, otherKey },
 	} {
 		config := c.config["ctl1"]
 		change(&config)
