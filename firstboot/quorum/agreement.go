@@ -3,7 +3,9 @@ package quorum
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // The set of those who found the cluster is chosen by single-decree Paxos, one
@@ -63,16 +65,66 @@ func choose(promises []promise, own []string) []string {
 	return own
 }
 
-// alive counts who of a set is there with the disk that the set means. A set of
-// which no majority is there any more is not founded: it would never work.
-func alive(set, present []string) int {
-	n := 0
+// A permit is what a disk may take part in.
+type permit struct {
+	cloud string
+	names []string // of the declared controllers, sorted
+	nonce string   // of the ticket; empty: in nothing
+	why   string   // it may not
+}
+
+// bound answers whether a disk wrote down a set under a nonce. Then it may go on
+// after the ticket ended: what a majority wrote down in time must be able to
+// come to its end. A disk that was wiped since is not bound, so that after the
+// end no wiped ones can begin anew.
+func (d disk) bound(nonce string) bool { return len(d.Promises[nonce].Set) > 0 }
+
+// judge answers a step of the agreement. If the verdict is yes, the disk must
+// last before it is given.
+func (d disk) judge(op string, p proposal, may permit) (disk, verdict) {
+	old, known := d.Promises[p.Nonce]
+	switch {
+	case d.Cluster != nil:
+		return d, verdict{Founding: d.Cluster}
+	case may.nonce == "":
+		return d, verdict{Why: may.why}
+	case may.nonce != p.Nonce:
+		return d, verdict{Why: "it has another formation ticket"}
+	case !known && len(d.Promises) >= maxPromises:
+		return d, verdict{Why: "it has seen too many formation tickets; remove its folder of the quorum"}
+	case op == opAccept && !(founding{may.cloud, p.Nonce, p.Set}).valid(may.cloud, may.names):
+		return d, verdict{Why: "the set is not of the declared controllers"}
+	}
+	next, yes := old.prepare(p.Ballot)
+	if op == opAccept {
+		next, yes = old.accept(p.Ballot, p.Set)
+	}
+	if !yes {
+		return d, verdict{Promise: old}
+	}
+	d.Promises = maps.Clone(d.Promises)
+	if d.Promises == nil {
+		d.Promises = map[string]promise{}
+	}
+	d.Promises[p.Nonce] = next
+	return d, verdict{Yes: true, Promise: next}
+}
+
+// pick returns the set to write down, once a majority listens: the one of those
+// who are present, if none is perhaps chosen. One of which no majority of the
+// disks is there any more is not founded: it would never work.
+func pick(heard tallied, names, present, there []string) ([]string, error) {
+	set := choose(heard.promises, servers(names, present))
+	alive := 0
 	for _, id := range set {
-		if slices.Contains(present, id) {
-			n++
+		if slices.Contains(there, id) {
+			alive++
 		}
 	}
-	return n
+	if alive < majority(len(names)) {
+		return nil, fmt.Errorf("a founding of %s is perhaps agreed on, and too few of them are there with the disks they had; if they cannot come back, make the bundles of all controllers anew", strings.Join(set, ", "))
+	}
+	return set, nil
 }
 
 // servers is the configuration that a set founds: those who are present, and a

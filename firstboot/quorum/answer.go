@@ -13,6 +13,11 @@ import (
 // handler answers the calls of the other controllers.
 func (q *Quorum) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !q.enter() {
+			http.Error(w, errClosed.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		defer q.tasks.Done()
 		peer, ok := r.Context().Value(peerKey{}).(string)
 		if r.Method != http.MethodPost || !ok {
 			http.Error(w, "only POST is answered", http.StatusMethodNotAllowed)

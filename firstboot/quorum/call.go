@@ -21,13 +21,14 @@ type caller struct {
 	timeout time.Duration
 }
 
-func newCaller(t *trust, timeout time.Duration) *caller {
+func newCaller(ctx context.Context, t *trust, timeout time.Duration) *caller {
 	return &caller{timeout: timeout, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
+			// A request that ends does not end the dialling, which the next one takes.
 			DialTLSContext: func(_ context.Context, _, address string) (net.Conn, error) {
 				name, _, _ := strings.Cut(address, ":")
-				return t.dial(name, protocolRPC, timeout)
+				return t.dial(ctx, name, protocolRPC, timeout)
 			},
 			MaxIdleConnsPerHost: 2, IdleConnTimeout: idleTimeout / 2, MaxResponseHeaderBytes: 8 << 10,
 		},

@@ -37,7 +37,7 @@ func newCA(t testing.TB) *testCA {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "trivet agent CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "trivet agent CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -54,7 +54,7 @@ func (ca *testCA) leaf(t testing.TB, name string, usage ...x509.ExtKeyUsage) (ce
 	must(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: usage,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: usage,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, k.Public(), ca.key)
 	must(t, err)
@@ -65,7 +65,7 @@ func (ca *testCA) leaf(t testing.TB, name string, usage ...x509.ExtKeyUsage) (ce
 
 var bothEnds = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 
-// A testCloud is some controllers on one machine.
+// A testControllers is some controllers on one machine.
 type testControllers struct {
 	t      testing.TB
 	ca     *testCA
@@ -93,8 +93,7 @@ func newControllers(t testing.TB, n int) *testControllers {
 	for i := range n {
 		name := fmt.Sprintf("ctl%d", i+1)
 		c.names = append(c.names, name)
-		pid := os.Getpid()
-		members = append(members, node.Member{Name: name, Address: netip.AddrFrom4([4]byte{127, byte(1 + pid%250), byte(pid / 250 % 250), byte(int(number)%25*10 + i + 1)})})
+		members = append(members, node.Member{Name: name, Address: netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), byte(number), byte(i + 1)})})
 	}
 	c.ticket = c.newTicket(time.Hour)
 	dir := t.TempDir()

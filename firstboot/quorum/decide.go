@@ -49,7 +49,8 @@ const (
 type decision struct {
 	Do       action
 	Founding *founding // for found
-	Present  []string  // identities, for propose
+	Present  []string  // identities of those who can form, for propose
+	There    []string  // and of all blank disks that answered
 	Others   bool      // another one is to propose
 	Why      string    // what is waited for
 	Conflict bool      // an operator must mend it
@@ -93,7 +94,7 @@ func conflict(format string, args ...any) decision {
 func existing(s situation) (decision, bool) {
 	var clusters []founding
 	for _, p := range s.Peers {
-		if g := p.Greeting; g != nil && g.Founding != nil && !slices.ContainsFunc(clusters, func(f founding) bool { return f.id() == g.Founding.id() }) {
+		if g := p.Greeting; g != nil && g.Founding != nil && !slices.ContainsFunc(clusters, func(f founding) bool { return f.equal(*g.Founding) }) {
 			clusters = append(clusters, *g.Founding)
 		}
 	}
@@ -109,10 +110,14 @@ func existing(s situation) (decision, bool) {
 
 // form decides among blank controllers.
 func form(s situation) decision {
-	present, missing := []string{s.Own.Self}, []string(nil)
+	present, there, missing := []string{s.Own.Self}, []string{s.Own.Self}, []string(nil)
 	quiet := true
 	for _, p := range s.Peers {
-		switch g := p.Greeting; {
+		g := p.Greeting
+		if g != nil {
+			there = append(there, g.Self)
+		}
+		switch {
 		case g != nil && g.Nonce != "" && g.Nonce != s.Own.Nonce:
 			return conflict("%s has another formation ticket than this node; give all controllers bundles that were made together", p.Name)
 		case g != nil && g.Nonce == s.Own.Nonce:
@@ -135,5 +140,5 @@ func form(s situation) decision {
 	if s.Waited < time.Duration(place)*s.Turn {
 		return decision{Others: true, Why: "the proposal of " + nameOf(present[0])}
 	}
-	return decision{Do: propose, Present: present, Others: place > 0, Why: "the agreement on who founds the cluster"}
+	return decision{Do: propose, Present: present, There: there, Others: place > 0, Why: "the agreement on who founds the cluster"}
 }

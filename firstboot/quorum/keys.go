@@ -42,7 +42,7 @@ func (q *Quorum) onGet(r *keyRequest) (any, error) {
 		return nil, err
 	}
 	e := q.fsm.get(r.Key)
-	return keyReply{e.Value, e.Version}, nil
+	return keyReply(e), nil
 }
 
 func (q *Quorum) onPut(r *putRequest) (any, error) {

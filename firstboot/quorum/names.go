@@ -71,6 +71,10 @@ type founding struct {
 // id tells one cluster from another.
 func (f founding) id() string { return digest(append([]string{f.Cloud, f.Nonce}, f.Servers...)...) }
 
+func (f founding) equal(g founding) bool {
+	return f.Cloud == g.Cloud && f.Nonce == g.Nonce && slices.Equal(f.Servers, g.Servers)
+}
+
 // valid answers whether f could be a founding of a cloud's controllers, whose
 // names are sorted.
 func (f founding) valid(cloud string, names []string) bool {

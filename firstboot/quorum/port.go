@@ -7,12 +7,15 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of the port.
 const (
-	maxConnections   = 64 // of controllers and of those who are not yet known to be one
+	maxConnections   = 64 // all from addresses of controllers
 	handshakeTimeout = 5 * time.Second
 	idleTimeout      = 2 * time.Minute
 )
@@ -20,6 +23,7 @@ const (
 // A port takes the connections of the other controllers and gives each to what
 // speaks its protocol.
 type port struct {
+	ctx      context.Context // ends what this side dials
 	trust    *trust
 	listener net.Listener
 	raft     *stream
@@ -33,15 +37,26 @@ type port struct {
 	tasks  sync.WaitGroup
 }
 
-func listen(t *trust, accept preambleCheck) (*port, error) {
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(t.addresses[t.self]))
+func listen(ctx context.Context, t *trust, accept preambleCheck) (*port, error) {
+	config := net.ListenConfig{Control: beforeAddress}
+	l, err := config.Listen(ctx, "tcp", t.addresses[t.self].String())
 	if err != nil {
 		return nil, fmt.Errorf("listen for the other controllers: %w", err)
 	}
-	p := &port{trust: t, listener: l, accept: accept, slots: make(chan struct{}, maxConnections), open: map[net.Conn]bool{}}
+	p := &port{ctx: ctx, trust: t, listener: l, accept: accept, slots: make(chan struct{}, maxConnections), open: map[net.Conn]bool{}}
 	p.raft = &stream{queue: newQueue(l.Addr()), port: p}
 	p.rpc = newQueue(l.Addr())
 	return p, nil
+}
+
+// beforeAddress lets a socket be bound to an address that the node does not have
+// yet: the network may come up later, or go for a while.
+func beforeAddress(_, _ string, c syscall.RawConn) error {
+	var err error
+	if controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1) }); controlErr != nil {
+		return controlErr
+	}
+	return err
 }
 
 // serve takes connections until the port is closed.
@@ -60,6 +75,11 @@ func (p *port) serve(h http.Handler) {
 				break
 			}
 			time.Sleep(100 * time.Millisecond) // out of file descriptors, which may pass
+			continue
+		}
+		if !p.trust.near(c.RemoteAddr()) {
+			c.Close()
+			<-p.slots
 			continue
 		}
 		counted := &slotted{Conn: c, free: sync.OnceFunc(func() { p.forget(c); <-p.slots })}

@@ -32,8 +32,8 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -42,69 +42,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"trivet/firstboot/node"
 )
-
-// DefaultPort is the TCP port of the controllers' agents.
-const DefaultPort = 9201
-
-// A Config is what a controller knows before it meets the others.
-type Config struct {
-	Dir         string        // what must last, such as /var/lib/trivet/quorum; made with mode 0700
-	Cloud       string        // UUID of the cloud
-	Self        string        // name of this controller
-	Controllers []node.Member // all of them, 1, 3 or 5, this one too
-	Port        int           // DefaultPort if 0
-
-	Ticket string            // permits to form the cloud; without one this node can only join
-	Signer ed25519.PublicKey // of the operator, who signed the ticket
-
-	// CA, Cert and Key are PEM, of the domain agent: certificates of the CAs, this
-	// node's chain, its private key.
-	CA, Cert, Key []byte
-
-	// Report tells what the quorum waits for and what it decided, each once. It
-	// must not block. Nil drops it.
-	Report func(format string, args ...any)
-	// Log gets Raft's warnings, line by line. Nil drops them.
-	Log func(line string)
-	// Answer gives what this node tells of a step to a peer that asks. Nil: every
-	// step is unknown.
-	Answer func(ctx context.Context, step string) ([]byte, error)
-
-	Now   func() time.Time // the wall clock, for tickets and certificates; time.Now if nil
-	Times Times
-}
-
-// Times are the periods of the quorum; those that are 0 take a default.
-type Times struct {
-	Heartbeat time.Duration // a follower that hears nothing for so long, or up to twice that, starts a vote; 1.5 s
-	Lease     time.Duration // a lock whose holder is silent for so long is free; 15 s
-	Silence   time.Duration // a majority forms without those that were silent for so long; 120 s
-	Greet     time.Duration // a blank node greets the others every 1 to 3 times this; 1 s
-	Watch     time.Duration // a member greets the others every 1 to 3 times this; 5 s
-	Call      time.Duration // a peer that took longer to answer is out of reach; 5 s
-}
-
-func (t Times) filled() Times {
-	for _, d := range []struct {
-		of *time.Duration
-		to time.Duration
-	}{
-		{&t.Heartbeat, 1500 * time.Millisecond},
-		{&t.Lease, 15 * time.Second},
-		{&t.Silence, 120 * time.Second},
-		{&t.Greet, time.Second},
-		{&t.Watch, 5 * time.Second},
-		{&t.Call, 5 * time.Second},
-	} {
-		if *d.of <= 0 {
-			*d.of = d.to
-		}
-	}
-	return t
-}
 
 // A Quorum is this node's part in the agreement.
 type Quorum struct {
@@ -129,8 +67,8 @@ type Quorum struct {
 }
 
 // Open begins to take part: it listens, greets the other controllers and forms
-// or joins the cluster in the background until ctx ends or Close is called.
-// WaitFormed waits for that.
+// or joins the cluster in the background. WaitFormed waits for that. Close must
+// be called; when ctx ends before, nothing goes on but what others ask for.
 func Open(ctx context.Context, c Config) (*Quorum, error) {
 	c.Times = c.Times.filled()
 	if c.Port == 0 {
@@ -151,39 +89,6 @@ func Open(ctx context.Context, c Config) (*Quorum, error) {
 	return q, nil
 }
 
-func (c Config) check() error {
-	if n := len(c.Controllers); n != 1 && n != 3 && n != 5 {
-		return fmt.Errorf("%d controllers, not 1, 3 or 5", n)
-	}
-	names := c.names()
-	switch {
-	case !slices.Contains(names, c.Self):
-		return fmt.Errorf("%s is none of the controllers %v", c.Self, names)
-	case len(slices.Compact(slices.Clone(names))) != len(names):
-		return fmt.Errorf("a controller is named twice in %v", names)
-	case slices.ContainsFunc(names, func(n string) bool { return !nameForm.MatchString(n) }):
-		return fmt.Errorf("a controller of %v has no host name's form", names)
-	case !uuidForm.MatchString(c.Cloud):
-		return errors.New("the cloud is not a UUID")
-	}
-	return nil
-}
-
-// names lists the controllers, sorted.
-func (c Config) names() []string {
-	var names []string
-	for _, m := range c.Controllers {
-		names = append(names, m.Name)
-	}
-	return names
-}
-
-func (c Config) report(format string, args ...any) {
-	if c.Report != nil {
-		c.Report(format, args...)
-	}
-}
-
 func open(ctx context.Context, c Config) (*Quorum, error) {
 	t, err := newTrust(c)
 	if err != nil {
@@ -199,8 +104,8 @@ func open(ctx context.Context, c Config) (*Quorum, error) {
 	q := &Quorum{config: c, trust: t, store: s, process: random(), wake: make(chan struct{}, 1)}
 	q.ctx, q.stop = context.WithCancel(ctx)
 	q.lately.start(c.names())
-	q.calls = newCaller(t, c.Times.Call)
-	if q.port, err = listen(t, q.greeted); err != nil {
+	q.calls = newCaller(q.ctx, t, c.Times.Call)
+	if q.port, err = listen(q.ctx, t, q.greeted); err != nil {
 		q.stop()
 		return nil, errors.Join(err, s.close())
 	}
@@ -243,14 +148,26 @@ func (q *Quorum) shut() error {
 	return errors.Join(err, q.store.close())
 }
 
-// background runs what Close waits for, and answers whether it does.
-func (q *Quorum) background(do func()) bool {
+// enter counts what Close waits for, until tasks.Done; false: it is closed.
+func (q *Quorum) enter() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.closed {
-		q.tasks.Go(do)
+		q.tasks.Add(1)
 	}
 	return !q.closed
+}
+
+// background runs what Close waits for, and answers whether it does.
+func (q *Quorum) background(do func()) bool {
+	if !q.enter() {
+		return false
+	}
+	go func() {
+		defer q.tasks.Done()
+		do()
+	}()
+	return true
 }
 
 // running returns Raft, or nil while this disk belongs to no cluster.
@@ -276,7 +193,7 @@ func (q *Quorum) WaitFormed(ctx context.Context) error {
 			}
 		}
 		if err := q.pause(ctx, q.config.Times.Heartbeat/5); err != nil {
-			return fmt.Errorf("wait for the quorum, which waits for %s: %w", q.Status().Waits, err)
+			return fmt.Errorf("wait for the quorum, which waits for %s: %w", cmp.Or(q.Status().Waits, noLeader), err)
 		}
 	}
 }

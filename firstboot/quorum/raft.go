@@ -27,6 +27,9 @@ func (q *Quorum) startRaft() error {
 	c := q.raftConfig()
 	c.Logger = logger
 	bolt, snapshots := q.store.bolt, q.store.snapshots
+	if err := q.store.unbegun(); err != nil {
+		return fmt.Errorf("start the quorum's log: %w", err)
+	}
 	old, err := raft.HasExistingState(bolt, bolt, snapshots)
 	if err == nil && !old && slices.Contains(cluster.Servers, q.self()) {
 		err = raft.BootstrapCluster(c, bolt, bolt, snapshots, transport, configuration(cluster.Servers))

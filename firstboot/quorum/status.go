@@ -18,6 +18,7 @@ type Status struct {
 	Waits       string         `json:"waits_for,omitempty"`    // empty: for nothing
 	Since       time.Time      `json:"waits_since,omitzero"`   // for this
 	Conflict    bool           `json:"conflict,omitempty"`     // nothing goes on until an operator mends it
+	Fault       string         `json:"fault,omitempty"`        // what went wrong at the last try
 	TicketEnd   time.Time      `json:"ticket_ends,omitzero"`   // of the formation ticket
 	TicketFault string         `json:"ticket_fault,omitempty"` // why it permits nothing
 }
@@ -37,14 +38,20 @@ type waiting struct {
 	what     string
 	since    time.Time
 	conflict bool
+	fault    string
 }
 
-// waits notes what is waited for, and tells it when it changed.
-func (q *Quorum) waits(what string, conflict bool) {
+// waits notes what is waited for and what went wrong at the last try. It tells
+// the first when it changes; the second may change with every try.
+func (q *Quorum) waits(what string, conflict bool, fault error) {
 	q.mu.Lock()
 	changed := q.wait.what != what
 	if changed {
-		q.wait = waiting{what, q.config.Now(), conflict}
+		q.wait = waiting{what: what, since: q.config.Now(), conflict: conflict}
+	}
+	q.wait.fault = ""
+	if fault != nil {
+		q.wait.fault = fault.Error()
 	}
 	q.mu.Unlock()
 	if changed && what != "" {
@@ -56,7 +63,7 @@ func (q *Quorum) waits(what string, conflict bool) {
 func (q *Quorum) Status() Status {
 	r := q.running()
 	q.mu.Lock()
-	s := Status{Self: q.self(), Waits: q.wait.what, Since: q.wait.since, Conflict: q.wait.conflict}
+	s := Status{Self: q.self(), Waits: q.wait.what, Since: q.wait.since, Conflict: q.wait.conflict, Fault: q.wait.fault}
 	if q.wait.what == "" {
 		s.Since = time.Time{}
 	}

@@ -93,6 +93,29 @@ func (s *store) checkSnapshots() error {
 	return err
 }
 
+// unbegun takes back a beginning that a power cut halved: Raft writes its first
+// term, and then the configuration into the log. Nobody votes in the first term,
+// so one without a log is nothing but that.
+func (s *store) unbegun() error {
+	last, err := s.bolt.LastIndex()
+	if err != nil || last != 0 {
+		return err
+	}
+	list, err := s.snapshots.List()
+	if err != nil || len(list) > 0 {
+		return err
+	}
+	key := []byte("CurrentTerm") // hashicorp/raft, keyCurrentTerm
+	term, err := s.bolt.GetUint64(key)
+	if errors.Is(err, boltdb.ErrKeyNotFound) || err == nil && term != 1 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.bolt.SetUint64(key, 0)
+}
+
 // save writes d and returns when it lasts.
 func (s *store) save(d disk) error {
 	data, err := json.Marshal(d)

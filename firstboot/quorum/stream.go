@@ -102,10 +102,7 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 	if !ok || incarnation == absent {
 		return nil, fmt.Errorf("connect to %s: it was never there", to)
 	}
-	if s.port.isClosed() {
-		return nil, errClosed
-	}
-	c, err := s.port.trust.dial(name, protocolRaft, timeout)
+	c, err := s.port.trust.dial(s.port.ctx, name, protocolRaft, timeout)
 	if err != nil {
 		return nil, err
 	}

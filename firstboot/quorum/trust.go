@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -97,20 +97,38 @@ func named(c *x509.Certificate, name string) bool {
 	return c.Subject.CommonName == name && slices.Contains(c.DNSNames, name)
 }
 
+// near answers whether an address is of a controller. It proves nothing, but
+// keeps others from taking up what the port can hold.
+func (t *trust) near(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	from := tcp.AddrPort().Addr().Unmap().WithZone("")
+	for _, at := range t.addresses {
+		if at.Addr().Unmap() == from {
+			return true
+		}
+	}
+	return false
+}
+
 // dial connects to a controller.
-func (t *trust) dial(name, protocol string, timeout time.Duration) (*tls.Conn, error) {
+func (t *trust) dial(ctx context.Context, name, protocol string, timeout time.Duration) (*tls.Conn, error) {
 	at := t.addresses[name]
 	if !at.IsValid() {
 		return nil, fmt.Errorf("connect to %s: it is none of the controllers", name)
 	}
-	d := &net.Dialer{Timeout: timeout}
-	// From this node's own address, not from a virtual one that it may hold.
-	if own := t.addresses[t.self]; own.Addr() != at.Addr() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(own.Addr(), 0))
-	}
-	c, err := tls.DialWithDialer(d, "tcp", net.JoinHostPort(at.Addr().String(), strconv.Itoa(int(at.Port()))), t.client(name, protocol))
+	d := &tls.Dialer{Config: t.client(name, protocol), NetDialer: &net.Dialer{
+		Timeout: timeout,
+		// From this node's own address, not from a virtual one that it may hold.
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.addresses[t.self].Addr(), 0)),
+	}}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := d.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", name, err)
 	}
-	return c, nil
+	return c.(*tls.Conn), nil
 }

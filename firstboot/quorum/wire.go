@@ -48,9 +48,9 @@ type verdict struct {
 // An admitRequest asks the leader to let the caller's disk in.
 type admitRequest struct {
 	Self string `json:"self"` // identity
-	// Ready says that the disk belongs to the cluster now and listens. Without it
+	// Cluster is the id of the one to which the disk belongs by now. Without it
 	// the leader only answers whether it would.
-	Ready bool `json:"ready"`
+	Cluster string `json:"cluster"`
 }
 
 type admitReply struct {
@@ -143,6 +143,9 @@ func (v *verdict) check() error {
 func (r *admitRequest) check() error {
 	if _, incarnation, ok := splitIdentity(r.Self); !ok || incarnation == absent {
 		return errors.New("the one to admit has no identity")
+	}
+	if r.Cluster != "" && !digestForm.MatchString(r.Cluster) {
+		return errors.New("the one to admit belongs to what is no cluster")
 	}
 	return nil
 }
