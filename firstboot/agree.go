@@ -89,7 +89,7 @@ func (a *agent) quorumConfig(known description) quorum.Config {
 		Report: func(format string, args ...any) {
 			a.Report.Say("quorum", status.Waiting, fmt.Sprintf(format, args...), nil)
 		},
-		Answer: a.answer,
+		Answer: a.answer, Log: a.Log,
 	}
 }
 

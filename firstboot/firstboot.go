@@ -41,6 +41,8 @@ type Inputs struct {
 	Report *status.Reporter
 	// System is what no program does for the agent; see SystemCalls.
 	System System
+	// Log takes what is for those who look into the journal only.
+	Log func(line string)
 	// Rescan is the pause before a machine that knows nothing looks again.
 	Rescan time.Duration
 }

@@ -51,6 +51,7 @@ func serve(ctx context.Context, stderr io.Writer) error {
 	report := status.New(time.Now, status.NewPort(status.PortPath), status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{})
 	err = firstboot.Run(ctx, firstboot.Inputs{
 		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan,
+		Log: func(line string) { fmt.Fprintln(stderr, line) },
 	})
 	if err != nil {
 		report.Say("agent", status.Failed, err.Error(), nil)

@@ -16,7 +16,7 @@ import (
 // A Ticket permits the named controllers to form their cloud for the first
 // time, until it ends. Without one a blank controller can only join. All
 // controllers of a cloud have the same nonce; two nonces are two attempts, and
-// no node takes part in both.
+// no disk ever belongs to the clusters of both.
 type Ticket struct {
 	Cloud       string    // UUID of the cloud
 	Nonce       string    // 128 bits, 32 hexadecimal digits
