@@ -192,7 +192,7 @@ func (a *agent) look(ctx context.Context) (*description, []source.Attempt, error
 
 // check parses a payload and fits it to the image.
 func (a *agent) check(p source.Payload, key source.Part) (description, error) {
-	return parsePayload(a.role, p, key)
+	return noteUnheard(a.Root, a.role)(parsePayload(a.role, p, key))
 }
 
 // findKey returns the node's key: what is handed in now, else what was stored

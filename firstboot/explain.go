@@ -44,7 +44,9 @@ func Explain(ctx context.Context, root string, run host.Runner, env source.Env) 
 		return Explanation{}, err
 	}
 	e := Explanation{Image: role.Name}
-	check := func(p source.Payload, key source.Part) (description, error) { return parsePayload(role, p, key) }
+	check := func(p source.Payload, key source.Part) (description, error) {
+		return noteUnheard(root, role)(parsePayload(role, p, key))
+	}
 	store := &vault{root: root, run: run}
 	if kept, err := loadStored(ctx, store, check); err == nil {
 		e.Stored = summary(kept)
@@ -69,7 +71,7 @@ func explainPayload(ctx context.Context, role roles.Role, env source.Env, store 
 	if err != nil {
 		return nil, err
 	}
-	d, err := parsePayload(role, payload, key)
+	d, err := noteUnheard(env.Root, role)(parsePayload(role, payload, key))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -24,7 +25,7 @@ func clusterCommand() *cli.Command {
 		Name:        "cluster",
 		Usage:       "check the description of a cloud, and make what its nodes are told",
 		Description: "EXAMPLE\n   trivet cluster example three >cloud.yaml && trivet cluster check cloud.yaml",
-		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterInit(), clusterBundle(), clusterSeed(), clusterRings(), clusterDiff(), clusterRotate(), clusterSchema()},
+		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterInit(), clusterBundle(), clusterSeed(), clusterRings(), clusterDiff(), clusterRotate(), clusterProtect(), clusterSchema()},
 		Action:      unknownCommand,
 	}
 }
@@ -72,8 +73,8 @@ type finding struct {
 func clusterCheck() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "find what is wrong in a description, all of it, each with its place and fix", ArgsUsage: "CLOUD.yaml",
-		Description: "Exit status 1 if there is an error; warnings do not fail.\n\nEXAMPLE\n   trivet cluster check cloud.yaml\n   trivet cluster check --list",
-		Flags:       []cli.Flag{jsonFlag(), &cli.BoolFlag{Name: "list", Usage: "list what is checked, and check nothing"}},
+		Description: "Exit status 1 if there is an error; warnings do not fail. Of the cloud's keys it tells which certificates end soon, and needs no passphrase for that.\n\nEXAMPLE\n   trivet cluster check cloud.yaml\n   trivet cluster check --list",
+		Flags:       []cli.Flag{jsonFlag(), &cli.BoolFlag{Name: "list", Usage: "list what is checked, and check nothing"}, keysFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			if c.Bool("list") {
 				for _, k := range cloud.Checks() {
@@ -89,7 +90,11 @@ func clusterCheck() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return tellFindings(c, path, described, found)
+			ends, err := endings(c, described.Name, time.Now())
+			if err != nil {
+				return err
+			}
+			return tellFindings(c, path, described, append(found, ends...))
 		},
 	}
 }

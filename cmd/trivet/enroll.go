@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
-	"golang.org/x/term"
 
 	"trivet/firstboot/bundle"
 	"trivet/firstboot/enroll"
@@ -25,10 +24,14 @@ import (
 // keyFlags say where the cloud's keys are and what opens them.
 func keyFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "keys", Value: "keys", Usage: "the `DIR` of the cloud's keys"},
+		keysFlag(),
 		&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase of the keys from `FILE` (default: ask on the terminal)"},
 		&cli.StringFlag{Name: "identity", Usage: "open the keys with the age identities of `FILE`"},
 	}
+}
+
+func keysFlag() cli.Flag {
+	return &cli.StringFlag{Name: "keys", Value: "keys", Usage: "the `DIR` of the cloud's keys"}
 }
 
 func clusterInit() *cli.Command {
@@ -36,17 +39,15 @@ func clusterInit() *cli.Command {
 		Name: "init", Usage: "make the keys of a new cloud, once", ArgsUsage: "CLOUD.yaml",
 		Description: "Every secret of the cloud follows from one master, which is encrypted with a passphrase or to age recipients, and never leaves --keys.\n\n" +
 			"EXAMPLE\n   trivet cluster init cloud.yaml --keys keys --recipient age1…",
-		Flags: append(keyFlags(), &cli.StringSliceFlag{Name: "recipient", Usage: "encrypt the master to this age `RECIPIENT` in place of a passphrase; may be repeated"}),
+		Flags: append(keyFlags(), recipientFlag()),
 		Action: func(_ context.Context, c *cli.Command) error {
 			described, err := describedCloud(c)
 			if err != nil {
 				return err
 			}
-			protect := trust.Protect{Recipients: c.StringSlice("recipient")}
-			if len(protect.Recipients) == 0 {
-				if protect.Passphrase, err = passphrase(c, true); err != nil {
-					return err
-				}
+			protect, err := protection(c, "passphrase-file", "Passphrase of the cloud's keys: ")
+			if err != nil {
+				return err
 			}
 			m, err := trust.Init(c.String("keys"), described.Name, protect, time.Now())
 			if err != nil {
@@ -84,7 +85,10 @@ func rotate(_ context.Context, c *cli.Command) error {
 			if p.Fixed != "" {
 				about = "fixed: " + p.Fixed
 			}
-			fmt.Fprintf(c.Root().Writer, "%-28s epoch %-3d since %s  %s\n", p.Name, p.Epoch, p.Since.Format(time.DateOnly), about)
+			if !p.Until.IsZero() {
+				about = strings.TrimSuffix("ends "+p.Until.Format(time.DateOnly)+"; "+about, "; ")
+			}
+			fmt.Fprintln(c.Root().Writer, strings.TrimSpace(fmt.Sprintf("%-28s epoch %-3d since %s  %s", p.Name, p.Epoch, p.Since.Format(time.DateOnly), about)))
 		}
 		return nil
 	case c.Args().Len() > 1:
@@ -170,7 +174,7 @@ func makerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "rings", Usage: "take the newest rings of `DIR` along (trivet cluster rings)"},
 		&cli.IntFlag{Name: "generation", Usage: "`N` of the descriptions; nodes refuse an older one (default: the minute of now)"},
 		&cli.BoolFlag{Name: "form", Usage: "the cloud has not formed yet: give the controllers a ticket to do so, valid for a day"},
-		&cli.BoolFlag{Name: "cleartext", Usage: "leave the secrets readable: for labs only"},
+		&cli.BoolFlag{Name: "cleartext", Usage: "leave the secrets readable: for labs of one controller"},
 		&cli.BoolFlag{Name: "force", Usage: "overwrite what is there"},
 	)
 }
@@ -189,6 +193,9 @@ func newMaker(c *cli.Command) (enroll.Maker, error) {
 		return m, err
 	}
 	if m.Rings, err = newestRings(c.String("rings")); err != nil {
+		return m, err
+	}
+	if err := m.Check(); err != nil {
 		return m, err
 	}
 	if m.Keys, err = openKeys(c); err != nil {
@@ -283,42 +290,12 @@ func openKeys(c *cli.Command) (*trust.Master, error) {
 			return nil, fmt.Errorf("read --identity: %w", err)
 		}
 		u.Identities = string(text)
-	case public.ByPassphrase():
-		if u.Passphrase, err = passphrase(c, false); err != nil {
+	case public.ByPassphrase() || c.String("passphrase-file") != "":
+		if u.Passphrase, err = passphrase(c, "passphrase-file", "Passphrase of the cloud's keys: ", false); err != nil {
 			return nil, err
 		}
 	default:
 		return nil, usage("the keys in %s are encrypted to age recipients; give --identity FILE", dir)
 	}
 	return trust.Open(dir, u)
-}
-
-// passphrase reads it from a file, or asks; twice for a new one.
-func passphrase(c *cli.Command, fresh bool) (string, error) {
-	if name := c.String("passphrase-file"); name != "" {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return "", fmt.Errorf("read --passphrase-file: %w", err)
-		}
-		return strings.TrimRight(string(text), "\r\n"), nil
-	}
-	in := int(os.Stdin.Fd())
-	if !term.IsTerminal(in) {
-		return "", usage("there is no terminal to ask for the passphrase of the keys; give --passphrase-file FILE")
-	}
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(c.Root().ErrWriter, prompt)
-		text, err := term.ReadPassword(in)
-		fmt.Fprintln(c.Root().ErrWriter)
-		return string(text), err
-	}
-	first, err := ask("Passphrase of the cloud's keys: ")
-	if err != nil || !fresh {
-		return first, err
-	}
-	second, err := ask("The same again: ")
-	if err == nil && first != second {
-		err = errors.New("read the passphrase: the two differ")
-	}
-	return first, err
 }

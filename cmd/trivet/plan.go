@@ -14,8 +14,8 @@ func planCommand() *cli.Command {
 		Name:        "plan",
 		Usage:       "print everything that the image of a role will hold",
 		ArgsUsage:   "ROLE",
-		Description: "Prints services, packages with versions, files with their overlay, units, partitions and the kernel command line, sorted.\n\nEXAMPLE\n   trivet plan controller --locked out/controller.lock",
-		Flags:       append(sourceFlags(), jsonFlag()),
+		Description: "Prints services, packages with versions, files with their overlay, units, partitions and the kernel command line, sorted.\n\nEXAMPLE\n   trivet plan controller --locked out/controller.lock --cloud cloud.yaml",
+		Flags:       append(sourceFlags(), jsonFlag(), cloudFlag()),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			name, err := oneArg(c, "ROLE")
 			if err != nil {
@@ -25,15 +25,15 @@ func planCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			described, err := plannedCloud(c)
+			if err != nil {
+				return err
+			}
 			plan, err := builder.NewPlan(ctx, in, name)
 			if err != nil {
 				return err
 			}
-			if c.Bool("json") {
-				return printJSON(c, plan)
-			}
-			_, err = fmt.Fprint(c.Root().Writer, plan)
-			return err
+			return tellPlan(c, plan, described)
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,14 +26,35 @@ type Maker struct {
 	Generation int
 	// Forms says that the cloud has not formed yet: controllers get the ticket.
 	Forms bool
-	// Cleartext leaves the secrets readable in the description, for labs.
+	// Cleartext leaves the secrets readable in the description, for labs of one
+	// controller.
 	Cleartext bool
+}
+
+// Check says why nothing can be made as it is asked for. A description in clear
+// text has names, addresses and secrets; files and tickets are a bundle's.
+func (m Maker) Check() error {
+	controllers := len(m.Cloud.Controllers)
+	switch {
+	case !m.Cleartext:
+		return nil
+	case controllers > 1:
+		return fmt.Errorf("%s has %d controllers, which know each other by certificates and form their clusters with a ticket; neither can be handed over in clear text: make encrypted bundles, as without --cleartext", m.Cloud.Name, controllers)
+	case m.Forms:
+		return fmt.Errorf("a ticket cannot be handed over in clear text, and %s with its one controller needs none: leave out --form", m.Cloud.Name)
+	case len(m.Rings) > 0:
+		return errors.New("rings cannot be handed over in clear text: make encrypted bundles, as without --cleartext, or leave out --rings")
+	}
+	return nil
 }
 
 // Seed makes the description of a node, signed, with its secrets in a bundle,
 // and the key that opens it.
 func (m Maker) Seed(n cloud.Node) (seed.Seed, error) {
 	none := seed.Seed{}
+	if err := m.Check(); err != nil {
+		return none, fmt.Errorf("describe %s: %w", n.Name, err)
+	}
 	c, err := m.contents(n)
 	if err != nil {
 		return none, err

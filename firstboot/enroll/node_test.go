@@ -16,12 +16,18 @@ import (
 // newMaker is an operator with the example of three controllers.
 func newMaker(t *testing.T) Maker {
 	t.Helper()
-	text, err := cloud.Example("three")
+	return makerOf(t, "three")
+}
+
+// makerOf is an operator with an example.
+func makerOf(t *testing.T, example string) Maker {
+	t.Helper()
+	text, err := cloud.Example(example)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := Maker{Now: time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), Forms: true, Rings: bundle.Files{"rings/object.ring.gz": {0x1f, 0x8b, 0}}}
-	if m.Cloud, err = cloud.Parse("three.yaml", text); err != nil {
+	if m.Cloud, err = cloud.Parse(example+".yaml", text); err != nil {
 		t.Fatal(err)
 	}
 	if m.Roles, err = roles.LoadAll("../../roles"); err != nil {
@@ -98,11 +104,25 @@ func checkContents(t *testing.T, m Maker, n cloud.Node, c bundle.Contents, userD
 	}
 }
 
-// TestSeedInClearText has all secrets in the description, which says so.
+// TestSeedInClearText has all secrets in the description, which says so. What
+// cannot be in it is refused.
 func TestSeedInClearText(t *testing.T) {
-	m := newMaker(t)
+	m := makerOf(t, "lab")
 	m.Cleartext, m.Generation = true, 7
-	s, err := m.Seed(m.Cloud.Storages[0])
+	refused := func(m Maker, why string) {
+		t.Helper()
+		if _, err := m.Seed(m.Cloud.Controllers[0]); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%v, want %s", err, why)
+		}
+	}
+	refused(m, "leave out --form")
+	m.Forms = false
+	refused(m, "leave out --rings")
+	m.Rings = nil
+	three := newMaker(t)
+	three.Cleartext = true
+	refused(three, "make encrypted bundles")
+	s, err := m.Seed(m.Cloud.Controllers[0])
 	if err != nil {
 		t.Fatal(err)
 	}

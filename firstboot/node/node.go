@@ -110,6 +110,27 @@ func (c Config) Members(role string) []Member {
 	return slices.Clone(c.Controllers)
 }
 
+// amqpPort is RabbitMQ's, on the virtual IP as on the controllers.
+const amqpPort = 5672
+
+// RabbitHosts are where a service of the cloud reaches RabbitMQ, in the order in
+// which it tries them: the virtual IP, or all controllers, as
+// settings.rabbitmq.clients has it. A template makes its transport_url of them,
+//
+//	rabbit://{{range $i, $h := .RabbitHosts}}{{if $i}},{{end}}openstack:{{secret "rabbitmq/openstack"}}@{{$h}}{{end}}/
+//
+// as nova's and neutron's are to; keystone sends nothing.
+func (c Config) RabbitHosts() []netip.AddrPort {
+	if c.Settings.RabbitMQ.Clients != ClientsNodes {
+		return []netip.AddrPort{netip.AddrPortFrom(c.VIP.Addr(), amqpPort)}
+	}
+	var all []netip.AddrPort
+	for _, m := range c.Controllers {
+		all = append(all, netip.AddrPortFrom(m.Address, amqpPort))
+	}
+	return all
+}
+
 // Priority is the node's rank for the virtual IP: 100 for the first controller,
 // one less for each after it.
 func (c Config) Priority() int {

@@ -235,6 +235,19 @@ func (d *document) decode(path string, n ast.Node, v reflect.Value) {
 	}
 }
 
+// longestKey bounds the keys that a message shows. A longer one that is like no
+// known key may be a secret in the wrong place; the message has its place.
+const longestKey = 24
+
+func (d *document) unknownKey(path, key string, known []string) {
+	near := didYouMean(key, known)
+	if near == "" && len(key) > longestKey {
+		d.problem(path, "unknown key; it has %d letters, and is not shown since it may be a secret", len(key))
+		return
+	}
+	d.problem(path, "unknown key %q%s", key, near)
+}
+
 func (d *document) decodeStruct(path string, n ast.Node, v reflect.Value) {
 	fields := map[string]reflect.Value{}
 	var known []string
@@ -249,7 +262,7 @@ func (d *document) decodeStruct(path string, n ast.Node, v reflect.Value) {
 			d.decode(below, value, field)
 		case d.decodeRest(key, below, value, fields):
 		case !d.lenient:
-			d.problem(below, "unknown key %q%s", key, didYouMean(key, known))
+			d.unknownKey(below, key, known)
 		}
 	})
 }

@@ -1,8 +1,9 @@
 // Package render makes a node's configuration: every *.tmpl below /etc becomes
 // the file beside it without that ending, from the node's description.
 //
-// A template is Go's text/template. It sees a Data and three functions:
+// A template is Go's text/template. It sees a Data and four functions:
 //
+//	{{options "keystone"}} the lines of `config:` for a service; the end of its file
 //	{{quote S}}            S in double quotes, quotes and backslashes escaped
 //	{{secret "x/y"}}       a secret that a service of the role declares
 //	{{members "controller"}}  the nodes of that role, each with .Name and .Address
@@ -156,7 +157,8 @@ func execute(root, path string, data Data, declared []string) ([]byte, error) {
 
 func functions(data Data, declared []string) template.FuncMap {
 	return template.FuncMap{
-		"quote": quote,
+		"options": data.options,
+		"quote":   quote,
 		"secret": func(name string) (string, error) {
 			if !slices.Contains(declared, name) {
 				return "", fmt.Errorf("no service of the role declares the secret %s; add it to `secrets` of its roles/services file", name)

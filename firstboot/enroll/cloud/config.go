@@ -18,7 +18,8 @@ const (
 // The forms of names are those of package node.
 var (
 	sectionName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/ -]{0,79}$`)
-	optionName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,79}$`)
+	// No colon, which package node would take: for oslo.config it ends the name.
+	optionName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,79}$`)
 	// secretName finds options that hold a secret, secretValue such values.
 	secretName  = regexp.MustCompile(`(?i)(passw|secret|private_key|credential_key|auth_key|(^|_)token$)`)
 	secretValue = regexp.MustCompile(`://[^/@\s]*:[^/@\s]+@|BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-`)
@@ -27,10 +28,11 @@ var (
 func configChecks() []Check {
 	return []Check{
 		failure("config-service", "config: names services that have options", "config knows no service %q", "%suse one of %s"),
+		failure("config-untaken", "options reach a file of the service", "the images take no options of %s yet, so these would have no effect", "take them out; config: has an effect for %[2]s"),
 		warning("config-section", "sections of config: are those of the service", "%s has no section %q that is known here", "%sleave it if the service's documentation has it"),
 		failure("config-form", "options and values fit into a file of options", "%s", "write option: value, in one line"),
 		failure("config-secret", "no secret is in the description", "this holds a secret, and the description is no place for one", "take it out: nodes get their secrets in their bundles"),
-		failure("config-owned", "options that follow from the description are not set beside it", "%q follows from the rest of the description", "take it out"),
+		failure("config-owned", "options that follow from the description, or that clusters rely on, are left alone", "%q is not free: it follows from the rest of the description, or the clusters rely on it", "take it out"),
 		failure("config-many", "config: has an end", "there are %d options with %d bytes, more than %d or %d", "leave out what is as by default"),
 	}
 }
@@ -44,6 +46,10 @@ func oslo() []string {
 		"oslo_policy", "oslo_reports", "paste_deploy", "privsep", "profiler", "service_user", "ssl",
 	}
 }
+
+// Configurable are the services whose options the images take: a template of
+// theirs in overlays/ ends with {{options "NAME"}}.
+func Configurable() []string { return []string{"keystone", "mariadb"} }
 
 // configServices are the services whose options are in sections, with those
 // sections, as far as they are known; * stands for any ending.
@@ -79,25 +85,20 @@ func configServices() map[string][]string {
 	}
 }
 
-// owned are options that templates fill in from the description.
-
-func owned() []string {
-	return []string{
-		"auth_url", "bind_address", "bind_host", "bind_ip", "connection", "memcache_servers", "memcached_servers", "my_ip",
-		"region_name", "transport_url", "www_authenticate_uri", "wsrep_cluster_address", "wsrep_cluster_name", "wsrep_node_address", "wsrep_node_name",
-	}
-}
-
 // config reads the free-form options.
 func (k *checker) config() {
 	known := configServices()
-	names := slices.Sorted(maps.Keys(known))
+	names := Configurable()
 	total, size := 0, 0
 	for _, service := range slices.Sorted(maps.Keys(k.file.Config)) {
 		sections := k.file.Config[service]
 		path := "config." + service
 		if known[service] == nil {
 			k.say("config-service", path, service, didYouMean(service, names), strings.Join(names, ", "))
+			continue
+		}
+		if !slices.Contains(names, service) {
+			k.say("config-untaken", path, service, strings.Join(names, ", "))
 			continue
 		}
 		for _, section := range slices.Sorted(maps.Keys(sections)) {
@@ -144,7 +145,7 @@ func (k *checker) option(path, service, section, option, value string) {
 		k.say("config-form", path, "the value is too long")
 	case secretName.MatchString(option) || secretValue.MatchString(value):
 		k.say("config-secret", path)
-	case slices.Contains(owned(), option):
+	case owned(service, option):
 		k.say("config-owned", path, option)
 	default:
 		c := &k.cloud.Config

@@ -35,7 +35,7 @@ func TestDiff(t *testing.T) {
 		{"buffer_pool: 8GiB", "buffer_pool: 16GiB"},
 		{"clients: vip", "clients: nodes"},
 		{"expiration: 7200", "expiration: 3600"},
-		{"    DEFAULT: {cpu_allocation_ratio: 2.0}\n", "    libvirt: {cpu_mode: host-model}\n"},
+		{"    mariadbd: {innodb_io_capacity: 1000}\n", "    mysqld: {thread_cache_size: 50}\n"},
 		{"mode: 802.3ad}\n    rack: 3", "mode: active-backup}\n    rack: 3"},
 	} {
 		if !strings.Contains(changed, c[0]) {

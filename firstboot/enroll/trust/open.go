@@ -48,7 +48,7 @@ func newMaster(dir, cluster string, seed [masterSize]byte, cloud string, now tim
 		dir: dir, cluster: cluster,
 		seed:    func() [masterSize]byte { return seed },
 		epochs:  epochs{Version: 1, Cloud: cloud, Created: now.UTC().Truncate(time.Second), Epochs: map[string]epoch{}},
-		protect: protection{Passphrase: p.Passphrase != "", Recipients: p.Recipients},
+		protect: p.told(),
 	}
 }
 
@@ -78,7 +78,7 @@ func nothingAt(dir string) error {
 // create writes the directory.
 func (m *Master) create(p Protect) error {
 	seed := m.seed()
-	sealed, err := p.encrypt(secretFile{1, m.Cloud(), m.cluster, seed[:]})
+	sealed, err := p.encrypt(secretFile{Version: 1, Cloud: m.Cloud(), Cluster: m.cluster, Master: seed[:]})
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (m *Master) publicText() ([]byte, error) {
 }
 
 // Open opens the directory that Init made. If the power failed between the two
-// files that Rotate writes, the second is written now.
+// files that Rotate or Reprotect writes, the second is written now.
 func Open(dir string, u Unlock) (*Master, error) {
 	m, err := open(dir, u, disk{})
 	if err != nil {
@@ -135,7 +135,7 @@ func open(dir string, u Unlock, d disk) (*Master, error) {
 	if !clusterForm.MatchString(s.Cluster) || m.epochs.Cloud != s.Cloud {
 		return nil, fmt.Errorf("%s is of the cloud %s, and %s of %s; the files are of two clouds", masterFile, s.Cloud, epochsFile, m.epochs.Cloud)
 	}
-	return m, m.settle()
+	return m, m.settle(s.Protection)
 }
 
 func readEpochs(dir string) (epochs, error) {
@@ -150,8 +150,9 @@ func readEpochs(dir string) (epochs, error) {
 	return e, nil
 }
 
-// settle makes public.json what it must be, and refuses one of another cloud.
-func (m *Master) settle() error {
+// settle makes public.json what it must be, and refuses one of another cloud. How
+// the master is protected is what its file says; nil: an older trivet wrote it.
+func (m *Master) settle(protect *protection) error {
 	path := filepath.Join(m.dir, publicFile)
 	data, err := read(path, maxPublicFile)
 	if err != nil {
@@ -162,6 +163,9 @@ func (m *Master) settle() error {
 		return fmt.Errorf("%s: %w", publicFile, err)
 	}
 	m.protect = p.Protection
+	if protect != nil {
+		m.protect = *protect
+	}
 	want, err := m.publicText()
 	if err != nil {
 		return err

@@ -67,6 +67,10 @@ type protection struct {
 	Recipients []string `json:"recipients,omitempty"`
 }
 
+func (p Protect) told() protection {
+	return protection{Passphrase: p.Passphrase != "", Recipients: p.Recipients}
+}
+
 // recipients are age's.
 func (p Protect) recipients() ([]age.Recipient, error) {
 	switch {
@@ -100,6 +104,9 @@ type secretFile struct {
 	Cloud   string `json:"cloud"`
 	Cluster string `json:"cluster"`
 	Master  []byte `json:"master"`
+	// Protection is what public.json is to tell of this file's. Both change
+	// together, and if the power fails between, this one is right.
+	Protection *protection `json:"protection,omitempty"`
 }
 
 func (p Protect) encrypt(s secretFile) ([]byte, error) {
@@ -107,6 +114,8 @@ func (p Protect) encrypt(s secretFile) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	told := p.told()
+	s.Protection = &told
 	plain, err := json.Marshal(s)
 	if err != nil {
 		return nil, errors.New("the master cannot be JSON")

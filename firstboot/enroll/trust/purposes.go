@@ -78,8 +78,8 @@ func (m *Master) Purposes(declared []string) []Purpose {
 	}
 	var all []Purpose
 	for _, name := range sortedKeys(names) {
+		base, one, _ := strings.Cut(name, "@")
 		e := m.epochs.get(name)
-		base, _, _ := strings.Cut(name, "@")
 		p := Purpose{Name: name, Epoch: e.Number, Since: e.Since, Fixed: fixed(name), Means: means(base)}
 		if e.Before != nil {
 			p.Old = e.Before.Number
@@ -87,7 +87,7 @@ func (m *Master) Purposes(declared []string) []Purpose {
 		if strings.HasSuffix(base, suffixCA) {
 			p.Until = caEnd(e)
 		} else if domain, ok := strings.CutSuffix(base, suffixNode); ok {
-			p.Until = leafEnd(e, m.epochs.get(domain+suffixCA))
+			p.Until = leafEnd(m.epochs.at(base, one), m.epochs.get(domain+suffixCA))
 		}
 		all = append(all, p)
 	}
