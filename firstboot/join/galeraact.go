@@ -31,18 +31,18 @@ func (m *galeraMember) begin(ctx context.Context, t galeraTurn, p GaleraPlan) er
 		return err
 	}
 	intent := *t.Record.Intent
-	args := "--read-only=1"
+	args := []string{"--read-only=1"}
 	var err error
 	switch p.Verdict {
 	case GaleraFound:
-		args += " --wsrep-new-cluster"
+		args = append(args, "--wsrep-new-cluster")
 		err = m.prepareFound(ctx, t, intent.Epoch)
 	case GaleraBootstrap:
-		args += " --wsrep-new-cluster"
+		args = append(args, "--wsrep-new-cluster")
 		err = permitBootstrap(m.env, t.own.position().UUID)
 	}
 	if err == nil {
-		err = m.start(ctx, args, intent.Epoch)
+		err = m.start(ctx, t, intent.Epoch, args...)
 	}
 	if err != nil || p.Verdict == GaleraTogether { // the others must start too: whileRunning sees to the end
 		return err
@@ -54,7 +54,7 @@ func (m *galeraMember) begin(ctx context.Context, t galeraTurn, p GaleraPlan) er
 	if err != nil && ctx.Err() != nil {
 		// The lock was lost with the majority: another may begin. Nothing was
 		// acknowledged here, so the server goes down.
-		return errors.Join(err, m.stop(context.WithoutCancel(ctx), false))
+		return errors.Join(err, m.stop(context.WithoutCancel(ctx), true))
 	}
 	return err
 }
@@ -84,14 +84,11 @@ func historyOf(r GaleraReport) string {
 
 // start starts the server without waiting for it. From now on the copy here is a part
 // of the epoch's history.
-func (m *galeraMember) start(ctx context.Context, args string, epoch uint64) error {
-	if err := writeJSON(m.env, epochFile, galeraEpoch{epoch}); err != nil {
+func (m *galeraMember) start(ctx context.Context, t galeraTurn, epoch uint64, args ...string) error {
+	if err := writeJSON(m.env, epochFile, galeraEpoch{epoch, galeraTable(t.GaleraSituation).at(t.own)}); err != nil {
 		return err
 	}
 	if err := removeFile(m.env, recoveredFile); err != nil {
-		return err
-	}
-	if err := removeFile(m.env, newCluster); err != nil {
 		return err
 	}
 	if view, err := os.Stat(m.env.Path(dataDir + "/gvwstate.dat")); err == nil && view.Size() == 0 {
@@ -99,16 +96,22 @@ func (m *galeraMember) start(ctx context.Context, args string, epoch uint64) err
 			return err
 		}
 	}
-	if args != "" {
-		if err := m.env.WriteFile(newCluster, []byte("_WSREP_NEW_CLUSTER='"+args+"'\n"), 0o644, "", ""); err != nil {
-			return err
-		}
+	args = append(args, "--wsrep-cluster-name="+epochName(m.env.Node.Cluster, epoch))
+	if err := m.env.WriteFile(newCluster, []byte("_WSREP_NEW_CLUSTER='"+strings.Join(args, " ")+"'\n"), 0o644, "", ""); err != nil {
+		return err
 	}
 	_, _ = m.env.Run(ctx, host.Command{Args: []string{"systemctl", "reset-failed", mariadbUnit}})
 	if _, err := m.env.Run(ctx, host.Command{Args: []string{"systemctl", "start", "--no-block", mariadbUnit}}); err != nil {
 		return fmt.Errorf("start %s: %w", mariadbUnit, err)
 	}
 	return nil
+}
+
+// epochName is wsrep_cluster_name in an epoch, at most 32 bytes long (MariaDB). Members
+// with different names do not speak with each other.
+func epochName(cluster string, epoch uint64) string {
+	number := "-" + strconv.FormatUint(epoch, 10)
+	return cluster[:min(len(cluster), 32-len(number))] + number
 }
 
 func removeFile(env Env, path string) error {
@@ -145,7 +148,7 @@ func (m *galeraMember) join(ctx context.Context, t galeraTurn) error {
 	if err := m.env.makeFolder(dataDir, 0o700, "mysql", "mysql"); err != nil {
 		return err
 	}
-	if err := m.start(ctx, "", t.Record.Epoch); err != nil {
+	if err := m.start(ctx, t, t.Record.Epoch); err != nil {
 		return err
 	}
 	return m.joined(ctx, m.settle(ctx))
@@ -159,7 +162,7 @@ func (m *galeraMember) joined(ctx context.Context, err error) error {
 	}
 	m.failed++
 	m.tell(fmt.Sprintf("joining the cluster failed, for the %d. time: %v", m.failed, err))
-	if serr := m.stop(ctx, false); serr != nil {
+	if serr := m.stop(ctx, true); serr != nil {
 		return errors.Join(err, serr)
 	}
 	if m.failed >= galeraGivesUp {
@@ -315,22 +318,24 @@ func (m *galeraMember) whileOutside(ctx context.Context, t galeraTurn, restoring
 	return m.stop(ctx, true)
 }
 
-// stop stops the server. One that is outside of a primary component does not leave
-// its view by that, so that the view is kept: its members must know it to find out
-// whether they are enough.
-func (m *galeraMember) stop(ctx context.Context, keepView bool) error {
-	path := dataDir + "/gvwstate.dat"
-	view, verr := os.ReadFile(m.env.Path(path))
-	_, err := m.env.Run(ctx, host.Command{Args: []string{"systemctl", "stop", mariadbUnit}, Timeout: galeraRestore})
-	if err != nil {
-		m.tell("the server does not stop; it is killed, as its data are safe at every moment")
-		_, err = m.env.Run(ctx, host.Command{Args: []string{"systemctl", "kill", "--signal=SIGKILL", mariadbUnit}})
+// stop stops the server. One that is outside of a primary component is killed: while it
+// waits for its last view it does not hear SIGTERM (Galera 26.4.23), and a kill keeps
+// gvwstate.dat, by which its members find out whether they are enough. Its data are
+// safe at every moment, innodb_flush_log_at_trx_commit being 1.
+func (m *galeraMember) stop(ctx context.Context, outside bool) error {
+	kill := host.Command{Args: []string{"systemctl", "kill", "--signal=SIGKILL", mariadbUnit}}
+	halt := host.Command{Args: []string{"systemctl", "stop", mariadbUnit}, Timeout: galeraRestore}
+	if !outside {
+		if _, err := m.env.Run(ctx, halt); err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		m.tell("the server does not stop; it is killed")
 	}
-	if err != nil {
+	if _, err := m.env.Run(ctx, kill); err != nil {
+		return fmt.Errorf("kill %s: %w", mariadbUnit, err)
+	}
+	if _, err := m.env.Run(ctx, halt); err != nil {
 		return fmt.Errorf("stop %s: %w", mariadbUnit, err)
-	}
-	if keepView && verr == nil && len(view) > 0 {
-		return m.env.WriteFile(path, view, 0o660, "mysql", "mysql")
 	}
 	return nil
 }

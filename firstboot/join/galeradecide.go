@@ -21,10 +21,12 @@ import (
 //     the record first, and starts read-only. It takes writes only when the record
 //     holds the epoch as its own. So no write is acknowledged in an epoch that
 //     the quorum does not know, and an intent whose node died can be given to another.
-//   - Each node remembers the epoch in which it was a member last. A copy of an older
-//     epoch counts as a part of the new history only up to the position with which
-//     the new epoch began (GaleraRecord.Base); beyond it the copy may differ under
-//     the same UUID and sequence numbers, so it is set aside and made anew.
+//   - Each node remembers the epoch in which it was a member last. A copy of the epoch
+//     before counts as a part of the new history only up to the position with which
+//     the new epoch began (GaleraRecord.Base); beyond it, it may differ under the same
+//     UUID and sequence numbers, so it is set aside and made anew. A server that still
+//     runs in an older epoch cannot join by itself: each epoch has its own
+//     wsrep_cluster_name.
 //   - UUIDs come before sequence numbers: a copy of another history is never
 //     compared, only named to the operator.
 
@@ -67,8 +69,8 @@ type GaleraRecord struct {
 	UUID   string `json:"uuid,omitempty"` // of the history; empty before the first cluster
 	Formed bool   `json:"formed"`         // there is a cluster; it is never founded again
 	// Epoch counts how often a component became primary by decision. In the newest
-	// one, history went on from Base: every member of an epoch from Prior on holds a
-	// part of the same history up to there, and nothing is known of it beyond.
+	// one, the history of the epoch Prior went on from Base: up to there, copies of
+	// that epoch are a part of it, and nothing is known of them beyond.
 	Epoch  uint64        `json:"epoch"`
 	Prior  uint64        `json:"prior"`
 	Base   int64         `json:"base"`
@@ -109,7 +111,11 @@ type GaleraReport struct {
 	Recovered GaleraPosition `json:"recovered"`         // InnoDB's own
 	Tainted   bool           `json:"tainted,omitempty"` // prepared transactions had to be rolled back
 
-	Epoch      uint64 `json:"epoch,omitempty"`       // in which it was a member last
+	Epoch uint64 `json:"epoch,omitempty"` // in which it was a member last
+	// From is the sequence number with which it entered the epoch. If the epoch was
+	// not recorded, what follows is no commit of the cloud's, but Galera's own count of
+	// its views.
+	From       int64  `json:"from,omitempty"`
 	Founding   bool   `json:"founding,omitempty"`    // its copy was made to found a cluster, which was never recorded
 	AcceptLoss bool   `json:"accept_loss,omitempty"` // the operator wants to go on with the copies that are there
 }
@@ -243,6 +249,10 @@ func (g galeraCase) resume() (GaleraPlan, bool) {
 	for _, r := range g.present {
 		// One that stopped again is a copy like any other: nothing was acknowledged.
 		if at(r) && (r.State == GaleraRunning || r.State == GaleraBusy) {
+			if better := g.newest(g.current()); len(better) > 0 && g.at(better[0]) > i.Base {
+				why := fmt.Sprintf("epoch %d was decided (%s, from %d), but %s has more by now, %d", i.Epoch, inWords(i.Verdict, i.Nodes), i.Base, better[0].Node, g.at(better[0]))
+				return g.waitFor([]string{r.Node}, why), true
+			}
 			return GaleraPlan{
 				Verdict: i.Verdict, Nodes: i.Nodes, Base: i.Base,
 				Why: fmt.Sprintf("epoch %d was decided: %s", i.Epoch, inWords(i.Verdict, i.Nodes)),

@@ -15,6 +15,8 @@ import (
 // How a member waits.
 const (
 	galeraPause = 2 * time.Second // between two looks at the cluster
+	// galeraQuorum is how long one look waits for the majority of the agents.
+	galeraQuorum = 15 * time.Second
 	// galeraOutside is how long a server may run in no primary component. Galera
 	// itself declares a silent member dead after some 10 s and finds it again as fast.
 	galeraOutside = time.Minute
@@ -67,6 +69,9 @@ func (m *galeraMember) bringUp(ctx context.Context) error {
 // turn looks once, decides, and acts if it is this node's turn.
 func (m *galeraMember) turn(ctx context.Context) (done bool, err error) {
 	t, err := m.look(ctx)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return false, m.withoutQuorum(ctx, t)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -86,6 +91,16 @@ func (m *galeraMember) turn(ctx context.Context) (done bool, err error) {
 		return false, m.locked(ctx, plan.Verdict)
 	}
 	return false, nil
+}
+
+// withoutQuorum waits for the majority of the agents. A server that is outside of a
+// primary component is stopped even now: the others may go on without it.
+func (m *galeraMember) withoutQuorum(ctx context.Context, t galeraTurn) error {
+	if t.own.State == GaleraRunning && !t.own.Primary && !m.progress() {
+		return m.whileOutside(ctx, t, false)
+	}
+	m.tell("waiting for the agents of most controllers")
+	return nil
 }
 
 // mustKnow answers whether the position of the copy here decides if it may be kept.
@@ -124,10 +139,12 @@ func (p GaleraPlan) err() error {
 func (m *galeraMember) look(ctx context.Context) (galeraTurn, error) {
 	var t galeraTurn
 	var err error
-	if t.version, err = getJSON(ctx, m.env.Quorum, galeraKey, &t.Record); err != nil {
+	if t.own, err = galeraLook(ctx, m.env); err != nil {
 		return t, err
 	}
-	if t.own, err = galeraLook(ctx, m.env); err != nil {
+	read, cancel := context.WithTimeout(ctx, galeraQuorum)
+	defer cancel()
+	if t.version, err = getJSON(read, m.env.Quorum, galeraKey, &t.Record); err != nil {
 		return t, err
 	}
 	peers := make([]GaleraReport, len(m.env.Node.Controllers))

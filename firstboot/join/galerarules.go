@@ -70,6 +70,14 @@ func (g galeraCase) current() []GaleraReport {
 	return c
 }
 
+// at returns the last commit of a copy.
+func (g galeraCase) at(r GaleraReport) int64 {
+	if r.Epoch > g.Record.Epoch {
+		return min(r.position().Seqno, r.From)
+	}
+	return r.position().Seqno
+}
+
 // newest sorts the better copy to the front: more commits, then one whose
 // transactions are all finished, then the one that left last, then the one named in
 // an intent, then the order of the controllers.
@@ -89,7 +97,7 @@ func (g galeraCase) newest(copies []GaleraReport) []GaleraReport {
 	}
 	sorted := slices.Clone(copies)
 	slices.SortStableFunc(sorted, func(a, b GaleraReport) int {
-		return cmp.Or(cmp.Compare(b.position().Seqno, a.position().Seqno), cmp.Compare(rank(a), rank(b)))
+		return cmp.Or(cmp.Compare(g.at(b), g.at(a)), cmp.Compare(rank(a), rank(b)))
 	})
 	return sorted
 }
@@ -104,7 +112,7 @@ func (g galeraCase) leftLast() (GaleraPlan, bool) {
 			last = append(last, r)
 		}
 	}
-	if len(last) != 1 || g.newest(g.current())[0].position().Seqno > last[0].position().Seqno {
+	if len(last) != 1 || g.at(g.newest(g.current())[0]) > g.at(last[0]) {
 		return GaleraPlan{}, false
 	}
 	return g.start(last[0], "%s left the cluster last and in order, at %d"), true
@@ -121,8 +129,8 @@ func (g galeraCase) together() (GaleraPlan, bool) {
 	if len(members) < len(w.Members) || len(members) < 2 {
 		return GaleraPlan{}, false
 	}
-	base := g.newest(members)[0].position().Seqno
-	if g.newest(g.current())[0].position().Seqno > base {
+	base := g.at(g.newest(members)[0])
+	if g.at(g.newest(g.current())[0]) > base {
 		return GaleraPlan{}, false
 	}
 	return GaleraPlan{
@@ -198,7 +206,7 @@ func (g galeraCase) begin(why string) GaleraPlan {
 }
 
 func (g galeraCase) start(r GaleraReport, why string) GaleraPlan {
-	seqno := r.position().Seqno
+	seqno := g.at(r)
 	return GaleraPlan{Verdict: GaleraBootstrap, Nodes: []string{r.Node}, Base: seqno, Why: fmt.Sprintf(why, r.Node, seqno)}
 }
 
@@ -264,9 +272,9 @@ func GaleraRejoin(r GaleraReport, record GaleraRecord) (keep bool, why string, e
 		return false, "the copy here was made to found a cluster that another node founded", nil
 	case r.Partial:
 		return false, "an earlier transfer did not come to its end", nil
-	case r.Epoch >= record.Epoch && r.Epoch > 0:
+	case r.Epoch == record.Epoch:
 		return true, "the copy here is of the present epoch", nil
-	case r.Epoch >= record.Prior && r.position().Known() && r.position().Seqno <= record.Base:
+	case r.Epoch == record.Prior && r.position().Known() && r.position().Seqno <= record.Base:
 		return true, fmt.Sprintf("the copy here ends at %d, before the present epoch began at %d", r.position().Seqno, record.Base), nil
 	}
 	return false, fmt.Sprintf("the copy here, %s of epoch %d, may hold commits that the cluster went on without", r.position(), r.Epoch), nil

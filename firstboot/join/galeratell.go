@@ -35,6 +35,7 @@ type galeraRecovery struct {
 // A galeraEpoch is the content of epochFile.
 type galeraEpoch struct {
 	Epoch uint64 `json:"epoch"`
+	From  int64  `json:"from"` // as in GaleraReport
 }
 
 // galeraTell is what this node reports to the other controllers. It starts nothing
@@ -62,7 +63,7 @@ func galeraLook(ctx context.Context, env Env) (GaleraReport, error) {
 	if err := readJSON(env, epochFile, &epoch); err != nil {
 		return r, err
 	}
-	r.Epoch = epoch.Epoch
+	r.Epoch, r.From = epoch.Epoch, epoch.From
 	if state == "inactive" || state == "failed" {
 		return galeraLookAtDisk(env, r)
 	}
