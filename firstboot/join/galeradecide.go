@@ -245,26 +245,38 @@ func (g galeraCase) resume() (GaleraPlan, bool) {
 	if i == nil {
 		return GaleraPlan{}, false
 	}
-	at := func(r GaleraReport) bool { return slices.Contains(i.Nodes, r.Node) }
+	what := fmt.Sprintf("epoch %d was decided (%s)", i.Epoch, inWords(i.Verdict, i.Nodes))
 	for _, r := range g.present {
 		// One that stopped again is a copy like any other: nothing was acknowledged.
-		if at(r) && (r.State == GaleraRunning || r.State == GaleraBusy) {
-			if better := g.newest(g.current()); len(better) > 0 && g.at(better[0]) > i.Base {
-				why := fmt.Sprintf("epoch %d was decided (%s, from %d), but %s has more by now, %d", i.Epoch, inWords(i.Verdict, i.Nodes), i.Base, better[0].Node, g.at(better[0]))
-				return g.waitFor([]string{r.Node}, why), true
-			}
-			return GaleraPlan{
-				Verdict: i.Verdict, Nodes: i.Nodes, Base: i.Base,
-				Why: fmt.Sprintf("epoch %d was decided: %s", i.Epoch, inWords(i.Verdict, i.Nodes)),
-			}, true
+		if !slices.Contains(i.Nodes, r.Node) || r.State != GaleraRunning {
+			continue
 		}
+		if why, ok := g.overtaken(*i); ok {
+			return g.waitFor([]string{r.Node}, what+", but "+why+"; its server stops by itself"), true
+		}
+		return GaleraPlan{Verdict: i.Verdict, Nodes: i.Nodes, Base: i.Base, Why: what}, true
 	}
 	for _, r := range g.silent {
-		if at(r) && !g.given(r) && !g.accepted() {
-			return g.waitFor([]string{r.Node}, fmt.Sprintf("epoch %d was decided (%s), and it does not answer", i.Epoch, inWords(i.Verdict, i.Nodes))), true
+		if slices.Contains(i.Nodes, r.Node) && !g.given(r) && !g.accepted() {
+			return g.waitFor([]string{r.Node}, what+", and it does not answer"), true
 		}
 	}
 	return GaleraPlan{}, false
+}
+
+// overtaken answers whether an intent is no longer the best that can be done: a better
+// copy came, or a member of the view that was to be restored lost its copy.
+func (g galeraCase) overtaken(i GaleraIntent) (why string, ok bool) {
+	if better := g.newest(g.current()); len(better) > 0 && g.at(better[0]) > i.Base {
+		return fmt.Sprintf("from %d, and %s has more, %d", i.Base, better[0].Node, g.at(better[0])), true
+	}
+	for _, r := range g.present {
+		gone := r.State == GaleraStopped && (r.View == nil || !r.holds(g.uuid))
+		if i.Verdict == GaleraTogether && slices.Contains(i.Nodes, r.Node) && gone {
+			return r.Node + " lost its copy or its view", true
+		}
+	}
+	return "", false
 }
 
 // given answers whether a silent node was waited for long enough.
