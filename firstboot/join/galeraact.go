@@ -23,6 +23,8 @@ const (
 	// After so many joins that failed, the copy here is made anew, and the step ends
 	// with an error for the operator to see; the agent then begins it again.
 	galeraTries, galeraGivesUp = 2, 5
+	// galeraBegun is how long systemd may take to begin a start.
+	galeraBegun = 10 * time.Second
 )
 
 // begin carries out a plan that makes a component primary, with the lock held.
@@ -176,12 +178,14 @@ func (m *galeraMember) joined(ctx context.Context, err error) error {
 // long as it makes progress.
 func (m *galeraMember) settle(ctx context.Context) error {
 	last := time.Now()
+	started := last
 	for {
 		state, err := host.UnitState(ctx, m.env.Host, mariadbUnit)
 		if err != nil {
 			return err
 		}
-		if state == "inactive" || state == "failed" {
+		// systemd may not have begun the start yet.
+		if state == "inactive" && time.Since(started) > galeraBegun || state == "failed" {
 			return fmt.Errorf("%s is %s: %s", mariadbUnit, state, m.lastWords(ctx))
 		}
 		err = galeraAsk(ctx, m.env, galeraWhole)
@@ -331,9 +335,7 @@ func (m *galeraMember) stop(ctx context.Context, outside bool) error {
 		}
 		m.tell("the server does not stop; it is killed")
 	}
-	if _, err := m.env.Run(ctx, kill); err != nil {
-		return fmt.Errorf("kill %s: %w", mariadbUnit, err)
-	}
+	_, _ = m.env.Run(ctx, kill) // fails where nothing runs any more
 	if _, err := m.env.Run(ctx, halt); err != nil {
 		return fmt.Errorf("stop %s: %w", mariadbUnit, err)
 	}
@@ -368,8 +370,10 @@ func (m *galeraMember) open(ctx context.Context) error {
 	if err := removeFile(m.env, dataDir+"/"+foundingMark); err != nil {
 		return err
 	}
-	if err := removeFile(m.env, newCluster); err != nil {
-		return err
+	for _, path := range []string{newCluster, acceptLoss} {
+		if err := removeFile(m.env, path); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, galeraAnswer)
 	defer cancel()

@@ -115,9 +115,9 @@ type GaleraReport struct {
 	// From is the sequence number with which it entered the epoch. If the epoch was
 	// not recorded, what follows is no commit of the cloud's, but Galera's own count of
 	// its views.
-	From       int64  `json:"from,omitempty"`
-	Founding   bool   `json:"founding,omitempty"`    // its copy was made to found a cluster, which was never recorded
-	AcceptLoss bool   `json:"accept_loss,omitempty"` // the operator wants to go on with the copies that are there
+	From       int64 `json:"from,omitempty"`
+	Founding   bool  `json:"founding,omitempty"`    // its copy was made to found a cluster, which was never recorded
+	AcceptLoss bool  `json:"accept_loss,omitempty"` // the operator wants to go on with the copies that are there
 }
 
 // A GaleraPlan is a decision.
@@ -267,7 +267,7 @@ func (g galeraCase) resume() (GaleraPlan, bool) {
 // overtaken answers whether an intent is no longer the best that can be done: a better
 // copy came, or a member of the view that was to be restored lost its copy.
 func (g galeraCase) overtaken(i GaleraIntent) (why string, ok bool) {
-	if better := g.newest(g.current()); len(better) > 0 && g.at(better[0]) > i.Base {
+	if better := g.newest(g.copies()); len(better) > 0 && g.at(better[0]) > i.Base {
 		return fmt.Sprintf("from %d, and %s has more, %d", i.Base, better[0].Node, g.at(better[0])), true
 	}
 	for _, r := range g.present {

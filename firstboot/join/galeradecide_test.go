@@ -88,9 +88,22 @@ func TestGaleraDecideCluster(t *testing.T) {
 		{"an older epoch has more", GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: 3}, []GaleraReport{
 			at("c1", 50, func(r *GaleraReport) { r.Epoch = 0 }), at("c2", 4), at("c3", 3),
 		}, "bootstrap c2"},
+		{"a member that was still sent what an older copy has", GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: 4}, []GaleraReport{
+			at("c1", 4, func(r *GaleraReport) { r.Epoch = 0 }), blank("c2"), at("c3", 3),
+		}, "bootstrap c1"},
+		{"only copies of an older epoch are left", GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: 4}, []GaleraReport{
+			at("c1", 4, func(r *GaleraReport) { r.Epoch = 0 }), blank("c2"), blank("c3"),
+		}, "halt c1 c2 c3"},
 		{"views counted in an epoch that was never recorded", formed, []GaleraReport{
 			at("c1", 9, func(r *GaleraReport) { r.Epoch, r.From = 2, 7 }), at("c2", 8), at("c3", 7),
 		}, "bootstrap c2"},
+		{"a copy that Galera does not call whole, of the same length", formed, []GaleraReport{
+			at("c1", 9, func(r *GaleraReport) { r.Saved = nowhere() }), at("c2", 9), at("c3", 7),
+		}, "bootstrap c2"},
+		{"the newest of the view is not believed by Galera", formed, []GaleraReport{
+			at("c1", 9, inView(3, "x", all...), func(r *GaleraReport) { r.Saved = nowhere() }), at("c2", 8, inView(3, "y", all...)), at("c3", 7, inView(3, "z", all...)),
+		}, "bootstrap c1"},
+		{"a copy without any history, before the first cluster", GaleraRecord{}, []GaleraReport{{Node: "c1", State: GaleraStopped, Saved: nowhere(), Recovered: nowhere()}, blank("c2"), blank("c3")}, "found c1"},
 		{"the operator accepts", formed, []GaleraReport{at("c1", 5, func(r *GaleraReport) { r.AcceptLoss = true }), at("c2", 6), absent("c3", 1)}, "bootstrap c2"},
 	} {
 		p := GaleraDecide(GaleraSituation{Controllers: []string{"c1", "c2", "c3"}, Record: c.record, Reports: c.reports})

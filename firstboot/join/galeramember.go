@@ -212,7 +212,7 @@ func (m *galeraMember) recover(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, writeJSON(m.env, recoveredFile, galeraRecovery{Failed: true}))
 	}
 	return writeJSON(m.env, recoveredFile, r)
 }

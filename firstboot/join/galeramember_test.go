@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -212,5 +213,112 @@ func TestTell(t *testing.T) {
 	c.queries["SHOW GLOBAL STATUS"] = answer{err: context.DeadlineExceeded}
 	if r, err := galeraLook(t.Context(), c.env); err != nil || r.State != GaleraRunning || r.Primary {
 		t.Errorf("a server that hangs: %+v %v", r, err)
+	}
+}
+
+// TestTogether: when all of the last view are here, each starts as it is; the writes
+// wait for the record.
+func TestTogether(t *testing.T) {
+	c := three(t)
+	c.know(t, GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: -1, Tried: 1})
+	c.put(dataDir+"/ibdata1", "old")
+	c.put(dataDir+"/grastate.dat", grastate(one, "seqno: -1"))
+	c.put(dataDir+"/gvwstate.dat", view)
+	c.put(epochFile, `{"epoch":1,"from":0}`)
+	c.says["/usr/bin/galera_recovery"] = "--wsrep_start_position=" + one + ":20\n"
+	v := GaleraView{Me: third, ID: one, Seq: 12, Members: []string{one, third}}
+	*c.peers["ctl2"] = GaleraReport{Node: "ctl2", State: GaleraStopped, Epoch: 1, Saved: GaleraPosition{one, -1}, Recovered: GaleraPosition{one, 21}, View: &v}
+	flag, kept := "", ""
+	c.started = func(string) { flag, kept = c.read(newCluster), c.read(dataDir+"/gvwstate.dat") }
+	c.bringUp(t)
+	if want := "_WSREP_NEW_CLUSTER='--read-only=1 --wsrep-cluster-name=lab-2'\n"; flag != want || kept != view {
+		t.Errorf("started with %q and the view %q, want %q", flag, kept, want)
+	}
+	if r := c.record(t); r.Epoch != 2 || r.Prior != 1 || r.Base != 21 || r.Intent != nil {
+		t.Errorf("recorded %+v", r)
+	}
+}
+
+// TestOutside: a server that is in no primary component for a minute is killed, so
+// that its view stays; one of an older epoch is stopped.
+func TestOutside(t *testing.T) {
+	c := three(t)
+	c.know(t, GaleraRecord{UUID: one, Formed: true, Epoch: 2, Prior: 1, Base: 5, Tried: 2})
+	c.units[unit] = "active"
+	c.put(epochFile, `{"epoch":2,"from":5}`)
+	c.galera("non-Primary", "0")
+	m := c.member()
+	for range 2 { // the first look takes the size of the data for news
+		if done, err := m.turn(t.Context()); done || err != nil || len(c.had("systemctl")) > 0 {
+			t.Fatal(done, err, c.log)
+		}
+	}
+	m.outside = time.Now().Add(-2 * galeraOutside)
+	if done, err := m.turn(t.Context()); done || err != nil || len(c.had("SIGKILL")) != 1 {
+		t.Error(done, err, c.log)
+	}
+	c.units[unit] = "active"
+	c.put(epochFile, `{"epoch":1,"from":5}`)
+	c.history(one)
+	if done, err := c.member().turn(t.Context()); done || err != nil || len(c.had("systemctl stop")) != 2 {
+		t.Error(done, err, c.log)
+	}
+}
+
+// TestFailedJoins: joining is tried again, then with all data anew, then the operator
+// hears of it.
+func TestFailedJoins(t *testing.T) {
+	c := three(t)
+	c.know(t, GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: -1, Tried: 1})
+	*c.peers["ctl2"] = GaleraReport{Node: "ctl2", State: GaleraRunning, Primary: true, Member: "Synced", UUID: one, Epoch: 1}
+	c.put(dataDir+"/ibdata1", "old")
+	c.put(dataDir+"/grastate.dat", grastate(one, "seqno: 5"))
+	c.put(epochFile, `{"epoch":1,"from":0}`)
+	var saved []bool
+	c.started = func(string) {
+		saved = append(saved, c.read(dataDir+"/grastate.dat") != "missing")
+		c.units[unit] = "failed"
+	}
+	err := c.member().bringUp(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), "join the cluster, 5 times: ") {
+		t.Errorf("got %v", err)
+	}
+	if got := fmt.Sprint(saved); got != "[true true false false false]" {
+		t.Errorf("grastate.dat was there: %s", got)
+	}
+}
+
+// TestCertificates: the server's user alone reads the key, in memory.
+func TestCertificates(t *testing.T) {
+	c := three(t)
+	c.env.Files = map[string][]byte{"pki/galera/ca.crt": []byte("ca"), "pki/galera/node.crt": []byte("crt"), "pki/galera/node.key": []byte("key")}
+	if err := placeCertificates(c.env); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(c.env.Path(galeraTLS + "/node.key"))
+	if err != nil || info.Mode().Perm() != 0o400 || c.read(galeraTLS+"/node.key") != "key" {
+		t.Errorf("%v %v", info, err)
+	}
+}
+
+// TestUnreadable: a copy that cannot be read does not hold the others up: its node tells
+// nothing, and says so to its own operator.
+func TestUnreadable(t *testing.T) {
+	c := three(t)
+	c.know(t, GaleraRecord{UUID: one, Formed: true, Epoch: 1, Prior: 0, Base: -1, Tried: 1})
+	c.put(dataDir+"/ibdata1", "broken")
+	c.fails["/usr/bin/galera_recovery"] = 1
+	if err := c.member().bringUp(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "recover the database's position: ") {
+		t.Errorf("got %v", err)
+	}
+	if data, err := galeraTell(t.Context(), c.env); err == nil {
+		t.Errorf("it tells %s", data)
+	}
+	c.says["/usr/bin/galera_recovery"] = "--wsrep_start_position=" + one + ":10\n"
+	if err := c.member().recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := galeraTell(t.Context(), c.env); err != nil || !strings.Contains(string(data), one+":10") {
+		t.Errorf("it tells %s %v", data, err)
 	}
 }

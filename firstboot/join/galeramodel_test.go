@@ -72,7 +72,6 @@ type machineModel struct {
 type agentModel struct {
 	silent map[string]int
 	began  uint64 // the epoch that it is about to make primary, with the lock
-	limit  int
 }
 
 // A component is a primary component of Galera.

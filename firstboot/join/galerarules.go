@@ -10,7 +10,7 @@ import (
 // The rules for a database that runs nowhere.
 
 // acceptLoss is the file with which the operator says on any controller: go on
-// with the copies that are there. It is gone after the next start of the node.
+// with the copies that are there. It counts until the node is a member again.
 const acceptLoss = "/run/trivet/mariadb-accept-loss"
 
 // found: there is no cluster yet. Data from before the quorum is adopted, and else
@@ -26,7 +26,7 @@ func (g galeraCase) found() (GaleraPlan, bool) {
 	if len(late) > 0 {
 		return g.waitFor(late, "there is no database yet, and "+listed(late)+" may have one"), true
 	}
-	founder := func(r GaleraReport) bool { return r.Fresh || r.Founding }
+	founder := func(r GaleraReport) bool { return r.Fresh || r.Founding || len(r.histories()) == 0 }
 	named := func(r GaleraReport) bool { return g.founding(r.Node) && founder(r) }
 	i := slices.IndexFunc(g.present, named)
 	if i < 0 {
@@ -59,11 +59,28 @@ func (g galeraCase) adopt() GaleraPlan {
 	return g.begin("the quorum does not know this database yet; %s has its newest copy, at %d")
 }
 
-// current lists the copies that belong to the newest epoch.
+// current lists the copies of members of the newest epoch.
 func (g galeraCase) current() []GaleraReport {
 	var c []GaleraReport
 	for _, r := range g.present {
 		if r.holds(g.uuid) && r.Epoch >= g.Record.Epoch {
+			c = append(c, r)
+		}
+	}
+	return c
+}
+
+// copies lists the copies that are a part of the newest epoch's history: its members',
+// and those of the epoch before that end where it began or earlier. A member may still
+// lack what such a copy has, if it went down while it was sent. Without a member left
+// there is none.
+func (g galeraCase) copies() []GaleraReport {
+	c := g.current()
+	if len(c) == 0 {
+		return nil
+	}
+	for _, r := range g.present {
+		if r.holds(g.uuid) && r.Epoch < g.Record.Epoch && r.Epoch == g.Record.Prior && r.position().Seqno <= g.Record.Base {
 			c = append(c, r)
 		}
 	}
@@ -79,15 +96,17 @@ func (g galeraCase) at(r GaleraReport) int64 {
 }
 
 // newest sorts the better copy to the front: more commits, then one whose
-// transactions are all finished, then the one that left last, then the one named in
-// an intent, then the order of the controllers.
+// transactions are all finished, then one that Galera calls whole, then the one that
+// left last, then the one named in an intent, then the order of the controllers.
 func (g galeraCase) newest(copies []GaleraReport) []GaleraReport {
 	named := func(r GaleraReport) bool {
 		return g.Record.Intent != nil && slices.Contains(g.Record.Intent.Nodes, r.Node)
 	}
 	rank := func(r GaleraReport) int {
 		n := 0
-		for _, worse := range []bool{r.Tainted, !r.Safe, !named(r)} {
+		// Galera erases the history of grastate.dat for the time of a DDL, and for good
+		// when a copy differs from the others'.
+		for _, worse := range []bool{r.Tainted, r.Saved.UUID != g.uuid, !r.Safe, !named(r)} {
 			n *= 2
 			if worse {
 				n++
@@ -112,7 +131,7 @@ func (g galeraCase) leftLast() (GaleraPlan, bool) {
 			last = append(last, r)
 		}
 	}
-	if len(last) != 1 || g.at(g.newest(g.current())[0]) > g.at(last[0]) {
+	if len(last) != 1 || g.at(g.newest(g.copies())[0]) > g.at(last[0]) {
 		return GaleraPlan{}, false
 	}
 	return g.start(last[0], "%s left the cluster last and in order, at %d"), true
@@ -130,7 +149,7 @@ func (g galeraCase) together() (GaleraPlan, bool) {
 		return GaleraPlan{}, false
 	}
 	base := g.at(g.newest(members)[0])
-	if g.at(g.newest(g.current())[0]) > base {
+	if g.at(g.newest(g.copies())[0]) > base {
 		return GaleraPlan{}, false
 	}
 	return GaleraPlan{
@@ -159,11 +178,12 @@ func (g galeraCase) view() *GaleraView {
 	return w
 }
 
-// crashedIn lists the nodes that went down as members of a view.
+// crashedIn lists the nodes that went down as members of a view, and which Galera
+// believes their position when they start as they are.
 func (g galeraCase) crashedIn(w GaleraView) []GaleraReport {
 	var in []GaleraReport
 	for _, r := range g.current() {
-		if r.View != nil && r.View.ID == w.ID && r.View.Seq == w.Seq && slices.Contains(w.Members, r.View.Me) {
+		if r.View != nil && r.Saved.UUID == g.uuid && r.View.ID == w.ID && r.View.Seq == w.Seq && slices.Contains(w.Members, r.View.Me) {
 			in = append(in, r)
 		}
 	}
@@ -181,7 +201,7 @@ func (g galeraCase) best() (GaleraPlan, bool) {
 // begin begins with the newest copy that there is. A copy of an older epoch is
 // taken only if the operator says so: what was written later is gone with it.
 func (g galeraCase) begin(why string) GaleraPlan {
-	if c := g.newest(g.current()); len(c) > 0 {
+	if c := g.newest(g.copies()); len(c) > 0 {
 		return g.start(c[0], why)
 	}
 	var older []GaleraReport
@@ -223,7 +243,7 @@ func (g galeraCase) majority() (GaleraPlan, bool) {
 	if 2*len(here) <= len(w.Members) {
 		return GaleraPlan{}, false
 	}
-	best := g.newest(g.current())[0]
+	best := g.newest(g.copies())[0]
 	return g.start(best, fmt.Sprintf("%s did not answer for %d s; %d of the last view's %d members are here, so the cluster cannot have gone on without them; %%s has their newest copy, at %%d",
 		listed(names(g.silent)), g.patience, len(here), len(w.Members))), true
 }
@@ -235,7 +255,7 @@ func (g galeraCase) wait() GaleraPlan {
 		why = "the cluster may have gone on without the nodes that are here"
 	}
 	p := g.waitFor(names(g.silent), why)
-	if c := g.newest(g.current()); len(c) > 0 {
+	if c := g.newest(g.copies()); len(c) > 0 {
 		p.Table = g.table()
 		p.Commands = []string{c[0].Node + "# touch " + acceptLoss + "   (goes on without " + listed(names(g.silent)) + "; commits that only they have are lost)"}
 	}

@@ -30,6 +30,7 @@ const (
 type galeraRecovery struct {
 	Position GaleraPosition `json:"position"`
 	Tainted  bool           `json:"tainted"`
+	Failed   bool           `json:"failed"` // the data cannot be read
 }
 
 // A galeraEpoch is the content of epochFile.
@@ -39,11 +40,19 @@ type galeraEpoch struct {
 }
 
 // galeraTell is what this node reports to the other controllers. It starts nothing
-// and waits for nothing: what takes time is done by the step itself.
+// and waits for nothing: what takes time is done by the step itself. A copy that
+// cannot be read is as one that is missing.
 func galeraTell(ctx context.Context, env Env) ([]byte, error) {
 	r, err := galeraLook(ctx, env)
 	if err != nil {
 		return nil, err
+	}
+	var recovery galeraRecovery
+	if err := readJSON(env, recoveredFile, &recovery); err != nil {
+		return nil, err
+	}
+	if recovery.Failed && r.State == GaleraBusy {
+		return nil, errors.New("the database here cannot be read")
 	}
 	return json.Marshal(r)
 }
@@ -101,7 +110,7 @@ func galeraLookAtDisk(env Env, r GaleraReport) (GaleraReport, error) {
 		return r, err
 	}
 	r.Recovered, r.Tainted = recovery.Position, recovery.Tainted
-	if r.Recovered.UUID == "" && !r.Partial {
+	if !r.Partial && (recovery.Failed || !exists(env, recoveredFile)) {
 		r.State, r.What = GaleraBusy, "has not read the position of its data yet"
 	}
 	return r, nil
