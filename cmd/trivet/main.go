@@ -77,7 +77,7 @@ func command(stdout, stderr io.Writer) *cli.Command {
 		CommandNotFound: func(_ context.Context, _ *cli.Command, name string) {},
 		Action:          unknownCommand,
 		Commands: []*cli.Command{
-			buildCommand(), planCommand(), lockCommand(), inspectCommand(), verifyCommand(), clusterCommand(), statusCommand(), doctorCommand(), cacheCommand(),
+			buildCommand(), planCommand(), lockCommand(), inspectCommand(), verifyCommand(), clusterCommand(), statusCommand(), simulateCommand(), doctorCommand(), cacheCommand(),
 		},
 	}
 }

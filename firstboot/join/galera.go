@@ -15,18 +15,41 @@ const noUUID = "00000000-0000-0000-0000-000000000000"
 // while mariadbd is down.
 type galeraState struct {
 	fresh    bool           // there is no database
-	saved    galeraPosition // grastate.dat's; of no history after a crash within a DDL
+	saved    GaleraPosition // grastate.dat's; of no history after a crash within a DDL
 	safe     bool           // its safe_to_bootstrap: this node left last
 	emptyGVW bool           // gvwstate.dat has no content, which stops a start (galera#354)
 	// recovered is InnoDB's own position, which only a start of mariadbd tells.
 	// It is asked for where saved has no history.
-	recovered galeraPosition
+	recovered GaleraPosition
 }
 
-// A galeraPosition is a point in a cluster's history.
-type galeraPosition struct {
-	uuid  string // of the history; noUUID if there is none
-	seqno int64  // of the last commit; -1 if unknown
+// A GaleraPosition is a point in a cluster's history. Its text is UUID:SEQNO, as
+// Galera writes it.
+type GaleraPosition struct {
+	UUID  string // of the history; noUUID or empty if there is none
+	Seqno int64  // of the last commit; -1 if unknown
+}
+
+// nowhere is the position of a copy that has none.
+func nowhere() GaleraPosition { return GaleraPosition{noUUID, -1} }
+
+// Known answers whether it is a point in a history.
+func (p GaleraPosition) Known() bool { return p.UUID != "" && p.UUID != noUUID && p.Seqno >= 0 }
+
+func (p GaleraPosition) String() string {
+	if p.UUID == "" {
+		return nowhere().String()
+	}
+	return p.UUID + ":" + strconv.FormatInt(p.Seqno, 10)
+}
+
+// MarshalText writes UUID:SEQNO.
+func (p GaleraPosition) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads UUID:SEQNO.
+func (p *GaleraPosition) UnmarshalText(text []byte) (err error) {
+	*p, err = parsePosition(string(text))
+	return err
 }
 
 // A galeraPlan is how to start mariadbd.
@@ -45,22 +68,22 @@ func galeraDecide(s galeraState) galeraPlan {
 	switch {
 	case s.fresh:
 		return galeraPlan{found: true, history: noUUID}
-	case s.saved.uuid != noUUID:
-		return galeraPlan{history: s.saved.uuid}
+	case s.saved.UUID != noUUID:
+		return galeraPlan{history: s.saved.UUID}
 	}
-	return galeraPlan{history: s.recovered.uuid}
+	return galeraPlan{history: s.recovered.UUID}
 }
 
 // parsePosition reads UUID:SEQNO as mariadbd --wsrep-recover logs it. A GTID may
 // follow after a comma.
-func parsePosition(s string) (galeraPosition, error) {
+func parsePosition(s string) (GaleraPosition, error) {
 	text, _, _ := strings.Cut(strings.TrimSpace(s), ",")
 	uuid, seqno, ok := strings.Cut(text, ":")
 	n, err := strconv.ParseInt(seqno, 10, 64)
 	if !ok || err != nil || !isUUID(uuid) {
-		return galeraPosition{noUUID, -1}, fmt.Errorf("%q is not a position of Galera", s)
+		return nowhere(), fmt.Errorf("%q is not a position of Galera", s)
 	}
-	return galeraPosition{uuid, n}, nil
+	return GaleraPosition{uuid, n}, nil
 }
 
 // isUUID answers whether a text has the form of one (RFC 9562 §4).
@@ -80,8 +103,7 @@ func isUUID(s string) bool {
 // parseGrastate reads Galera's grastate.dat. What is missing has the value that
 // Galera takes for it.
 func parseGrastate(data []byte) (galeraState, error) {
-	none := galeraPosition{noUUID, -1}
-	s := galeraState{saved: none, recovered: none}
+	s := galeraState{saved: nowhere(), recovered: nowhere()}
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for lines.Scan() {
 		key, value, ok := strings.Cut(lines.Text(), ":")
@@ -92,11 +114,11 @@ func parseGrastate(data []byte) (galeraState, error) {
 		var err error
 		switch strings.TrimSpace(key) {
 		case "uuid":
-			if s.saved.uuid = value; !isUUID(value) {
+			if s.saved.UUID = value; !isUUID(value) {
 				err = fmt.Errorf("%q is not a UUID", value)
 			}
 		case "seqno":
-			s.saved.seqno, err = strconv.ParseInt(value, 10, 64)
+			s.saved.Seqno, err = strconv.ParseInt(value, 10, 64)
 		case "safe_to_bootstrap":
 			s.safe = value == "1"
 		}

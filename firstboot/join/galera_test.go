@@ -12,20 +12,20 @@ const (
 )
 
 func TestGaleraDecide(t *testing.T) {
-	none := galeraPosition{noUUID, -1}
+	none := GaleraPosition{noUUID, -1}
 	for _, c := range []struct {
 		name  string
 		state galeraState
 		want  galeraPlan
 	}{
 		{"a blank disk", galeraState{fresh: true, saved: none, recovered: none}, galeraPlan{found: true, history: noUUID}},
-		{"stopped cleanly", galeraState{saved: galeraPosition{one, 56}, safe: true, recovered: none}, galeraPlan{history: one}},
-		{"crashed", galeraState{saved: galeraPosition{one, -1}, recovered: none}, galeraPlan{history: one}},
-		{"crashed within a DDL", galeraState{saved: none, recovered: galeraPosition{one, 56}}, galeraPlan{history: one}},
-		{"crashed, and the view is empty", galeraState{saved: galeraPosition{one, -1}, emptyGVW: true, recovered: none}, galeraPlan{history: one}},
+		{"stopped cleanly", galeraState{saved: GaleraPosition{one, 56}, safe: true, recovered: none}, galeraPlan{history: one}},
+		{"crashed", galeraState{saved: GaleraPosition{one, -1}, recovered: none}, galeraPlan{history: one}},
+		{"crashed within a DDL", galeraState{saved: none, recovered: GaleraPosition{one, 56}}, galeraPlan{history: one}},
+		{"crashed, and the view is empty", galeraState{saved: GaleraPosition{one, -1}, emptyGVW: true, recovered: none}, galeraPlan{history: one}},
 		{"made, and never part of a cluster", galeraState{saved: none, recovered: none}, galeraPlan{history: noUUID}},
 		// mariadb-operator#1701: the flag without a history means nothing.
-		{"marked safe without a history", galeraState{saved: none, safe: true, recovered: galeraPosition{two, 4}}, galeraPlan{history: two}},
+		{"marked safe without a history", galeraState{saved: none, safe: true, recovered: GaleraPosition{two, 4}}, galeraPlan{history: two}},
 	} {
 		if d := cmp.Diff(c.want, galeraDecide(c.state), cmp.AllowUnexported(galeraPlan{})); d != "" {
 			t.Errorf("%s: %s", c.name, d)
@@ -34,17 +34,17 @@ func TestGaleraDecide(t *testing.T) {
 }
 
 func TestParseGrastate(t *testing.T) {
-	none := galeraPosition{noUUID, -1}
+	none := GaleraPosition{noUUID, -1}
 	for text, want := range map[string]galeraState{
 		"": {saved: none, recovered: none},
-		"# GALERA saved state\nversion: 2.1\nuuid:    " + one + "\nseqno:   56\nsafe_to_bootstrap: 1\n":  {saved: galeraPosition{one, 56}, safe: true, recovered: none},
+		"# GALERA saved state\nversion: 2.1\nuuid:    " + one + "\nseqno:   56\nsafe_to_bootstrap: 1\n":  {saved: GaleraPosition{one, 56}, safe: true, recovered: none},
 		"# GALERA saved state\nversion: 2.1\nuuid:    " + noUUID + "\nseqno:   -1\nsafe_to_bootstrap: 0": {saved: none, recovered: none},
-		string(safeGrastate(two)): {saved: galeraPosition{two, -1}, safe: true, recovered: none},
+		string(safeGrastate(two)): {saved: GaleraPosition{two, -1}, safe: true, recovered: none},
 	} {
 		got, err := parseGrastate([]byte(text))
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
-		} else if d := cmp.Diff(want, got, cmp.AllowUnexported(galeraState{}, galeraPosition{})); d != "" {
+		} else if d := cmp.Diff(want, got, cmp.AllowUnexported(galeraState{})); d != "" {
 			t.Errorf("%q: %s", text, d)
 		}
 	}
@@ -56,7 +56,7 @@ func TestParseGrastate(t *testing.T) {
 }
 
 func TestParsePosition(t *testing.T) {
-	for text, want := range map[string]galeraPosition{
+	for text, want := range map[string]GaleraPosition{
 		one + ":56":         {one, 56},
 		one + ":56,0-1-7\n": {one, 56},
 		noUUID + ":-1":      {noUUID, -1},
@@ -67,7 +67,7 @@ func TestParsePosition(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", ":", one, one + ":", "x:1", one + ":1:2"} {
-		if p, err := parsePosition(bad); err == nil || p.uuid != noUUID {
+		if p, err := parsePosition(bad); err == nil || p.UUID != noUUID {
 			t.Errorf("%q: %v %v", bad, p, err)
 		}
 	}
@@ -76,8 +76,8 @@ func TestParsePosition(t *testing.T) {
 func FuzzParseGrastate(f *testing.F) {
 	f.Add(safeGrastate(one))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if s, err := parseGrastate(data); err == nil && !isUUID(s.saved.uuid) {
-			t.Errorf("%q is not a UUID", s.saved.uuid)
+		if s, err := parseGrastate(data); err == nil && !isUUID(s.saved.UUID) {
+			t.Errorf("%q is not a UUID", s.saved.UUID)
 		}
 	})
 }
@@ -85,8 +85,8 @@ func FuzzParseGrastate(f *testing.F) {
 func FuzzParsePosition(f *testing.F) {
 	f.Add(one + ":56,0-1-7")
 	f.Fuzz(func(t *testing.T, text string) {
-		if p, err := parsePosition(text); err == nil && !isUUID(p.uuid) {
-			t.Errorf("%q is not a UUID", p.uuid)
+		if p, err := parsePosition(text); err == nil && !isUUID(p.UUID) {
+			t.Errorf("%q is not a UUID", p.UUID)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,11 +16,16 @@ import (
 
 // Paths of the database.
 const (
+	mariadbUnit = "mariadb.service"
+
 	dataDir    = "/var/lib/mysql"
 	stagingDir = "/var/lib/mysql.new"
 	// newCluster is an environment file of Debian's mariadb.service, which
 	// removes it when the server runs: the word counts for one start.
 	newCluster = "/run/mysqld/wsrep-new-cluster"
+	// galeraTLS is in memory: keys never reach a disk in the clear. The template
+	// of mariadb.cnf names it too.
+	galeraTLS = "/run/trivet-mariadb"
 )
 
 // galeraSynced bounds the wait for a member that runs to become part of the
@@ -27,20 +33,50 @@ const (
 const galeraSynced = 3 * time.Minute
 
 func mariadb() Step {
-	return Step{Name: "mariadb", Done: galeraHealthy, Do: galeraStart}
+	return Step{Name: "mariadb", Done: galeraDone, Do: galeraStart, Tell: galeraTell}
 }
 
-// galeraHealthy answers whether the member is in a primary component and has
+// galeraAnswer bounds one question to a server that may hang.
+const galeraAnswer = 3 * time.Second
+
+// galeraDone answers whether the member is in a primary component and has
 // all of its data.
-func galeraHealthy(ctx context.Context, env Env) (bool, error) {
+func galeraDone(ctx context.Context, env Env) (bool, error) {
 	active, err := env.Active(ctx)
 	if err != nil || !active {
 		return false, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, galeraAnswer)
+	defer cancel()
 	return GaleraState(ctx, env.Database) == nil, nil
 }
 
 func galeraStart(ctx context.Context, env Env) error {
+	if err := placeCertificates(env); err != nil {
+		return err
+	}
+	if env.Quorum != nil {
+		return newGaleraMember(env).bringUp(ctx)
+	}
+	return galeraAlone(ctx, env)
+}
+
+// placeCertificates gives the server what it needs for TLS, if the bundle has it.
+func placeCertificates(env Env) error {
+	for _, name := range []string{"ca.crt", "node.crt", "node.key"} {
+		data, ok := env.Files["pki/galera/"+name]
+		if !ok {
+			continue
+		}
+		if err := env.WriteFile(galeraTLS+"/"+name, data, 0o400, "mysql", "mysql"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// galeraAlone brings up the only member of a cloud with one controller.
+func galeraAlone(ctx context.Context, env Env) error {
 	if up, err := galeraSettle(ctx, env); err != nil || up {
 		return err
 	}
@@ -51,7 +87,7 @@ func galeraStart(ctx context.Context, env Env) error {
 	plan := galeraDecide(state)
 	if plan.found {
 		env.Report("there is no database here; a new one is made, and a cluster begins with it")
-		err = installDatabase(ctx, env)
+		err = installDatabase(ctx, env, nil)
 	} else {
 		env.Report("the cluster %s begins again with the data here, which no other controller has", plan.history)
 		err = permitBootstrap(env, plan.history)
@@ -104,45 +140,47 @@ func galeraWait(ctx context.Context, env Env) error {
 // acknowledged, so they are rolled back, once.
 func startDatabase(ctx context.Context, env Env) error {
 	err := env.Start(ctx)
-	if err == nil || !strings.Contains(err.Error(), "prepared transaction") {
+	if err == nil || !unfinished(err) {
 		return err
 	}
-	env.Report("the database holds prepared transactions that nobody finished; they are rolled back")
-	if _, rerr := env.Run(ctx, host.Command{
-		Args: []string{"/usr/sbin/mariadbd", "--user=mysql", "--tc-heuristic-recover=ROLLBACK", "--wsrep-recover"}, Timeout: 10 * time.Minute,
-	}); rerr != nil {
-		return fmt.Errorf("roll back prepared transactions: %w (after %w)", rerr, err)
+	if rerr := rollBack(ctx, env); rerr != nil {
+		return fmt.Errorf("%w (after %w)", rerr, err)
 	}
 	return env.Start(ctx)
 }
 
-// readGalera looks at the data folder.
+func unfinished(err error) bool { return strings.Contains(err.Error(), "prepared transaction") }
+
+func rollBack(ctx context.Context, env Env) error {
+	env.Report("the database holds prepared transactions that nobody finished; they are rolled back")
+	if _, err := env.Run(ctx, host.Command{
+		Args: []string{"/usr/sbin/mariadbd", "--user=mysql", "--tc-heuristic-recover=ROLLBACK", "--wsrep-recover"}, Timeout: 10 * time.Minute,
+	}); err != nil {
+		return fmt.Errorf("roll back prepared transactions: %w", err)
+	}
+	return nil
+}
+
+// readGalera looks at the data folder, and asks InnoDB where that tells nothing.
 func readGalera(ctx context.Context, env Env) (galeraState, error) {
-	entries, err := os.ReadDir(env.Path(dataDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return galeraState{}, fmt.Errorf("look at %s: %w", dataDir, err)
+	state, err := readDatabase(env)
+	if err == nil && !state.fresh && state.saved.UUID == noUUID {
+		state.recovered, err = recoverPosition(ctx, env)
 	}
-	var strange []string
-	database := false
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == "ibdata1" || name == "mysql":
-			database = true
-		case name == "lost+found" || strings.HasPrefix(name, "debian-") || strings.HasPrefix(name, "."):
-			// a file system's own folder, a note of Debian's package, or ours
-		default:
-			strange = append(strange, name)
-		}
-	}
-	if !database && len(strange) > 0 {
-		return galeraState{}, fmt.Errorf("%s holds %s but no database; move that away, and a new database is made", dataDir, strings.Join(strange, ", "))
-	}
-	if !database {
-		return galeraState{fresh: true}, nil
+	return state, err
+}
+
+// readDatabase looks at the data folder.
+func readDatabase(env Env) (galeraState, error) {
+	none := galeraState{saved: nowhere(), recovered: nowhere()}
+	fresh, err := emptyData(env)
+	if err != nil || fresh {
+		none.fresh = fresh
+		return none, err
 	}
 	saved, err := os.ReadFile(env.Path(dataDir + "/grastate.dat"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return galeraState{}, fmt.Errorf("read grastate.dat: %w", err)
+		return none, fmt.Errorf("read grastate.dat: %w", err)
 	}
 	state, err := parseGrastate(saved)
 	if err != nil {
@@ -151,18 +189,41 @@ func readGalera(ctx context.Context, env Env) (galeraState, error) {
 	if view, err := os.Stat(env.Path(dataDir + "/gvwstate.dat")); err == nil && view.Size() == 0 {
 		state.emptyGVW = true
 	}
-	if state.saved.uuid == noUUID {
-		state.recovered, err = recoverPosition(ctx, env)
+	return state, nil
+}
+
+// emptyData answers whether the data folder holds no database. It is an error
+// if it holds something else.
+func emptyData(env Env) (bool, error) {
+	entries, err := os.ReadDir(env.Path(dataDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look at %s: %w", dataDir, err)
 	}
-	return state, err
+	var strange []string
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == "ibdata1" || name == "mysql" || name == sstMark:
+			return false, nil
+		case name == "lost+found" || strings.HasPrefix(name, "debian-") || strings.HasPrefix(name, "."):
+			// a file system's own folder, a note of Debian's package, or ours
+		case slices.Contains([]string{"galera.cache", "grastate.dat", "gvwstate.dat"}, name):
+			// what Galera makes before there are data
+		default:
+			strange = append(strange, name)
+		}
+	}
+	if len(strange) > 0 {
+		return false, fmt.Errorf("%s holds %s but no database; move that away, and a new database is made", dataDir, strings.Join(strange, ", "))
+	}
+	return true, nil
 }
 
 // recoverPosition asks InnoDB for the position of its last commit, by the
 // program that Debian's unit asks with too.
-func recoverPosition(ctx context.Context, env Env) (galeraPosition, error) {
+func recoverPosition(ctx context.Context, env Env) (GaleraPosition, error) {
 	out, err := env.Run(ctx, host.Command{Args: []string{"/usr/bin/galera_recovery"}, Timeout: 15 * time.Minute})
 	if err != nil {
-		return galeraPosition{noUUID, -1}, fmt.Errorf("recover the database's position: %w", err)
+		return nowhere(), fmt.Errorf("recover the database's position: %w", err)
 	}
 	text, _ := strings.CutPrefix(strings.TrimSpace(string(out)), "--wsrep_start_position=")
 	return parsePosition(text)
@@ -189,8 +250,9 @@ func permitBootstrap(env Env, history string) error {
 
 // installDatabase makes an empty database whose root is root of this machine,
 // beside its place, and moves it there when all of it is on the disk: after a
-// power cut there is none or a whole one.
-func installDatabase(ctx context.Context, env Env) error {
+// power cut there is none or a whole one. Mark is what the file foundingMark says in
+// it, nil for no such file.
+func installDatabase(ctx context.Context, env Env, mark []byte) error {
 	if err := os.RemoveAll(env.Path(stagingDir)); err != nil {
 		return fmt.Errorf("remove what an earlier start left: %w", err)
 	}
@@ -207,6 +269,11 @@ func installDatabase(ctx context.Context, env Env) error {
 	})
 	if err != nil {
 		return fmt.Errorf("make the database: %w", err)
+	}
+	if mark != nil {
+		if err := env.WriteFile(stagingDir+"/"+foundingMark, mark, 0o600, "mysql", "mysql"); err != nil {
+			return err
+		}
 	}
 	if err := host.SyncFS(env.Path(stagingDir)); err != nil {
 		return err

@@ -40,34 +40,56 @@ type silent struct{}
 
 func (silent) Print(...any) {}
 
-// GaleraState returns nil if the member can take reads and writes: it is in the
-// primary component, has all data, and is not read-only. Else the error says
-// what is missing.
-func GaleraState(ctx context.Context, db *sql.DB) error {
-	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready')")
+// galeraStatus returns what Galera tells about this member. It answers outside of
+// a primary component too.
+func galeraStatus(ctx context.Context, db *sql.DB) (map[string]string, error) {
+	rows, err := db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_local_state', "+
+		"'wsrep_local_state_comment', 'wsrep_ready', 'wsrep_cluster_state_uuid', 'wsrep_last_committed')")
 	if err != nil {
-		return fmt.Errorf("ask Galera for its state: %w", err)
+		return nil, fmt.Errorf("ask Galera for its state: %w", err)
 	}
 	defer rows.Close()
 	is := map[string]string{}
 	for rows.Next() {
 		var name, value string
 		if err := rows.Scan(&name, &value); err != nil {
-			return fmt.Errorf("ask Galera for its state: %w", err)
+			return nil, fmt.Errorf("ask Galera for its state: %w", err)
 		}
 		is[strings.ToLower(name)] = value
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("ask Galera for its state: %w", err)
+		return nil, fmt.Errorf("ask Galera for its state: %w", err)
 	}
-	// 4 is Synced (Galera's node states, wsrep_local_state).
-	switch {
+	return is, nil
+}
+
+// galeraWhole returns nil if the member is in the primary component and has all
+// data. One that gives a copy to another has them and takes writes meanwhile, as
+// mariadb-backup does not block it; with two members there is nobody else to.
+func galeraWhole(is map[string]string) error {
+	// Galera's node states, wsrep_local_state.
+	const donor, synced = "2", "4"
+	switch state := is["wsrep_local_state"]; {
 	case is["wsrep_cluster_status"] != "Primary":
 		return fmt.Errorf("the component of Galera is %q, not Primary", is["wsrep_cluster_status"])
-	case is["wsrep_local_state"] != "4":
+	case state != synced && state != donor:
 		return fmt.Errorf("the member of Galera is %q, not Synced", is["wsrep_local_state_comment"])
 	case is["wsrep_ready"] != "ON":
 		return errors.New("the database does not take queries yet")
+	}
+	return nil
+}
+
+// GaleraState returns nil if the member can take reads and writes: it is in the
+// primary component, has all data, and is not read-only. Else the error says
+// what is missing.
+func GaleraState(ctx context.Context, db *sql.DB) error {
+	is, err := galeraStatus(ctx, db)
+	if err == nil {
+		err = galeraWhole(is)
+	}
+	if err != nil {
+		return err
 	}
 	var readOnly string
 	if err := db.QueryRowContext(ctx, "SELECT @@global.read_only").Scan(&readOnly); err != nil {
