@@ -39,6 +39,7 @@ const maxOutput = 4 << 20
 type Data struct {
 	node.Config
 	Device string // the network interface that holds .Address
+	TLS    bool   // the bundle gave certificates
 	// Fronts are the ports that HAProxy publishes on the virtual IP: those of
 	// the services that the image starts.
 	Fronts []Front
