@@ -1,6 +1,7 @@
 package join
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,12 @@ func rabbitDone(ctx context.Context, env Env) (bool, error) {
 	active, err := env.Active(ctx)
 	if err != nil || !active || env.Quorum == nil {
 		return active && err == nil, err
+	}
+	// A new description may bring new certificates, which brokers that run take up.
+	for path, data := range rabbitTLSFiles(env) {
+		if have, err := os.ReadFile(env.Path(path)); err != nil || !bytes.Equal(have, data) {
+			return false, nil
+		}
 	}
 	return rabbitJoined(ctx, env)
 }
@@ -81,19 +88,26 @@ func writeCookie(env Env, cookie node.Secret) error {
 }
 
 // writeRabbitTLS puts the certificates of the circle of trust rabbit where the
-// Erlang nodes and their tools, which run as the user rabbitmq, can read them. A
-// description in clear text has none; then the templates ask for none.
+// Erlang nodes and their tools, which run as the user rabbitmq, can read them.
 func writeRabbitTLS(env Env) error {
-	for _, name := range []string{"ca.crt", "node.crt", "node.key"} {
-		data, ok := env.Files["pki/rabbit/"+name]
-		if !ok {
-			continue
-		}
-		if err := env.WriteFile(rabbitTLS+"/"+name, data, 0o440, "root", "rabbitmq"); err != nil {
+	for path, data := range rabbitTLSFiles(env) {
+		if err := env.WriteFile(path, data, 0o440, "root", "rabbitmq"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rabbitTLSFiles returns those certificates by their paths. A description in
+// clear text has none; then the templates ask for none.
+func rabbitTLSFiles(env Env) map[string][]byte {
+	files := map[string][]byte{}
+	for _, name := range []string{"ca.crt", "node.crt", "node.key"} {
+		if data, ok := env.Files["pki/rabbit/"+name]; ok {
+			files[rabbitTLS+"/"+name] = data
+		}
+	}
+	return files
 }
 
 // setAside renames the queue's data, over what was set aside before.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"trivet/firstboot/host"
@@ -30,6 +31,10 @@ import (
 // list of all on every node: five nodes that are cut 2 to 3 form two clusters
 // (rabbitmq-server #1455), and Khepri must be there before anybody joins.
 //
+// Measured with 4.0.5, TLS between the nodes, on two busy cores: three blank ones
+// are whole after 17 to 40 s; after SIGKILL of all, two of three serve after 8 s; a
+// wiped one is back after 10 s; a pulled cable is noticed after 19 s.
+//
 // Erlang nodes of two formations never speak to each other: each formation has a
 // cookie of its own. So a seed that was given up while it was out of reach, and
 // still runs, cannot bring its old Raft log among those who went on without it.
@@ -43,6 +48,7 @@ const (
 	rabbitReadTimeout = 30 * time.Second
 	rabbitAskTimeout  = 5 * time.Second
 	rabbitPause       = time.Second
+	rabbitWatchPause  = 5 * time.Second
 	// rabbitStartTimeout bounds the start of one that founds or joins: 4 s on a
 	// plain core. It ends before Debian's unit gives up (600 s).
 	rabbitStartTimeout = 5 * time.Minute
@@ -165,7 +171,6 @@ func (m *rabbitMember) join(ctx context.Context, c rabbitCluster, words map[stri
 	}
 	if err := m.joinBy(held, now, peer); err != nil {
 		if ctx.Err() == nil {
-			m.patience.failed++
 			m.say("%v; tries again", err)
 			err = nil
 		}
@@ -208,13 +213,8 @@ func (m *rabbitMember) plain(ctx context.Context, c rabbitCluster, version uint6
 	if err := m.prepare(c, rabbitNames(m.env)...); err != nil {
 		return false, err
 	}
-	if active, err := m.env.Active(ctx); err != nil || !active {
-		if err == nil {
-			err = m.env.Start(ctx)
-		}
-		if err != nil {
-			return false, fmt.Errorf("%w (more than half of %s must run)", err, strings.Join(c.Members, ", "))
-		}
+	if over, err := m.startWhile(ctx, c.ID); err != nil || over {
+		return false, err
 	}
 	name := m.env.Node.Name
 	switch {
@@ -232,6 +232,41 @@ func (m *rabbitMember) plain(ctx context.Context, c rabbitCluster, version uint6
 		return false, err
 	}
 	m.say("the queue's cluster has %s; waits for the other controllers", strings.Join(c.Members, ", "))
+	return false, nil
+}
+
+// startWhile starts the broker with its data for as long as the formation counts,
+// and answers whether that is over. A broker waits five minutes for more than
+// half of its members; when those lost their data and began anew, there is
+// nothing to wait for.
+func (m *rabbitMember) startWhile(ctx context.Context, id string) (over bool, err error) {
+	if active, err := m.env.Active(ctx); err != nil || active {
+		return false, err
+	}
+	limited, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for !over {
+			select {
+			case <-limited.Done():
+				return
+			case <-time.After(rabbitWatchPause):
+				c, _, err := readRabbit(limited, m.env)
+				over = err == nil && c.ID != id
+			}
+		}
+		cancel()
+	})
+	err = m.env.Start(limited)
+	cancel()
+	watch.Wait()
+	if over {
+		m.say("the other controllers began the queue's cluster anew")
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w (more than half of the queue's members must run)", err)
+	}
 	return false, nil
 }
 

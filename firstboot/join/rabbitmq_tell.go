@@ -98,14 +98,15 @@ const (
 	// not answer for this long are given up. An agent answers within seconds of
 	// its start; an hour lost would be an hour without a cloud.
 	rabbitSilence = time.Minute
+	// rabbitLate: so is a seed that answers and founds nothing; and the first
+	// cluster goes without a controller that answers and does not join. On an
+	// emulated processor, three starts one after another take some five minutes.
+	rabbitLate = 10 * time.Minute
 	// rabbitUnfinished: a formation that is not complete after this begins anew,
-	// whatever its members answer. On an emulated processor, three starts take
-	// some five minutes.
-	rabbitUnfinished = 20 * time.Minute
-	// rabbitFailures: nor is one that cannot be joined as often as this, such as a
-	// seed whose second member lost its disk while it joined: one of two is no
-	// majority.
-	rabbitFailures = 2
+	// whatever its members answer: one whose second member lost its disk while it
+	// joined has one of two, which is no majority. It is well above rabbitLate, so
+	// that a controller which cannot join does not spoil the others' cluster.
+	rabbitUnfinished = 2 * rabbitLate
 	// rabbitDead: of a complete cluster, no member ran for this long, though more
 	// than half of the controllers agree here. It held messages, which OpenStack
 	// sends again; accounts come from the definitions.
@@ -124,8 +125,6 @@ type rabbitPatience struct {
 	since time.Time            // when it was first seen
 	hope  time.Time            // when it was last seen to go on
 	heard map[string]time.Time // when each controller answered last
-	// failed counts the tries to join that failed.
-	failed int
 }
 
 // note takes in what the quorum and the other controllers say.
@@ -135,7 +134,7 @@ func (p *rabbitPatience) note(c rabbitCluster, words map[string]rabbitWord) {
 		p.heard, p.begun = map[string]time.Time{}, now
 	}
 	if p.id != c.ID || p.since.IsZero() {
-		p.id, p.since, p.hope, p.failed = c.ID, now, now, 0
+		p.id, p.since, p.hope = c.ID, now, now
 	}
 	for name, w := range words {
 		p.heard[name] = now
@@ -150,11 +149,14 @@ func (p *rabbitPatience) note(c rabbitCluster, words map[string]rabbitWord) {
 
 // stuck answers whether the formation was waited for long enough.
 func (p *rabbitPatience) stuck(c rabbitCluster) bool {
-	now := p.now()
-	if c.Complete {
-		return now.Sub(p.hope) > rabbitDead
+	hopeless, waited := p.now().Sub(p.hope), p.now().Sub(p.since)
+	switch {
+	case c.Complete:
+		return hopeless > rabbitDead
+	case c.Founded:
+		return hopeless > rabbitSilence || waited > rabbitUnfinished
 	}
-	return now.Sub(p.hope) > rabbitSilence || now.Sub(p.since) > rabbitUnfinished || p.failed >= rabbitFailures
+	return hopeless > rabbitSilence || waited > rabbitLate
 }
 
 // absent answers whether a controller is not to be waited for.
@@ -163,5 +165,5 @@ func (p *rabbitPatience) absent(name string) bool {
 	if !ok {
 		last = p.begun
 	}
-	return p.now().Sub(last) > rabbitAbsent || p.now().Sub(p.since) > rabbitUnfinished
+	return p.now().Sub(last) > rabbitAbsent || p.now().Sub(p.since) > rabbitLate
 }
