@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"trivet/firstboot/host"
@@ -18,45 +20,60 @@ import (
 // ten times that on an emulated one.
 const keystoneTimeout = 15 * time.Minute
 
+// keystoneLock is held by the one controller that works on keystone's tables.
+const keystoneLock = "keystone"
+
 func keystone() Step {
 	return Step{Name: "keystone", Done: keystoneDone, Do: keystoneStart}
 }
 
-// keystoneTasks are done once for the cloud, or again when their inputs change;
-// the tables come first.
-func keystoneTasks(env Env) ([]task, error) {
-	admin, err := env.Secret("keystone/admin")
-	if err != nil {
-		return nil, err
-	}
-	key, err := env.Secret("keystone/credential")
-	if err != nil {
-		return nil, err
-	}
-	url, region := fmt.Sprintf("http://%s:5000/v3", env.Node.VIP.Addr()), env.Node.Settings.Region
-	return []task{
-		{
-			name: "keystone/schema", inputs: digest(key, env.Image),
-			about: "the identity service's tables are made or brought up to date",
-			args:  []string{"db_sync"},
-		},
-		{
-			name: "keystone/bootstrap", inputs: digest(key, admin.Reveal(), url, region),
-			about: "the first account, project and entry of the catalogue are made",
-			args: []string{
-				"bootstrap", "--bootstrap-username", "admin", "--bootstrap-project-name", "admin", "--bootstrap-role-name", "admin",
-				"--bootstrap-service-name", "keystone", "--bootstrap-region-id", region,
-				"--bootstrap-admin-url", url, "--bootstrap-internal-url", url, "--bootstrap-public-url", url,
-			},
-			env: []string{"OS_BOOTSTRAP_PASSWORD=" + admin.Reveal()},
-		},
-	}, nil
+// A task is done once for the cloud, or again when its inputs change.
+type task struct {
+	entry
+	about string
+	do    func(context.Context, Env) error
 }
 
-// A task is one run of keystone-manage that the ledger notes.
-type task struct {
-	name, inputs, about string
-	args, env           []string
+// keystoneTasks come in this order: the account, its tables, what is in them.
+//
+// Each image makes the tables once: controllers of two images, as during an
+// update, would else take the schema from each other at every boot, and the
+// older one's migrations do not know the newer one's tables.
+func keystoneTasks(env Env) ([]task, error) {
+	var secrets [3]node.Secret
+	for i, name := range []string{"keystone/db", "keystone/admin", "keystone/credential"} {
+		var err error
+		if secrets[i], err = env.Secret(name); err != nil {
+			return nil, err
+		}
+	}
+	db, admin, key := secrets[0], secrets[1], secrets[2]
+	url, region := fmt.Sprintf("http://%s:5000/v3", env.Node.VIP.Addr()), env.Node.Settings.Region
+	image := digest(key, env.Image)
+	generation := env.Node.Generation
+	return []task{
+		{
+			entry{"keystone/account", digest(key, db.Reveal()), generation},
+			"the identity service's database and account are made",
+			func(ctx context.Context, env Env) error { return ensureAccount(ctx, env.Database, "keystone", db) },
+		},
+		{
+			entry{"keystone/schema@" + image[:16], image, generation},
+			"the identity service's tables are made or brought up to date",
+			keystoneSync,
+		},
+		{
+			entry{"keystone/bootstrap", digest(key, admin.Reveal(), url, region), generation},
+			"the first account, project and entry of the catalogue are made",
+			func(ctx context.Context, env Env) error {
+				return manage(ctx, env, []string{
+					"bootstrap", "--bootstrap-username", "admin", "--bootstrap-project-name", "admin", "--bootstrap-role-name", "admin",
+					"--bootstrap-service-name", "keystone", "--bootstrap-region-id", region,
+					"--bootstrap-admin-url", url, "--bootstrap-internal-url", url, "--bootstrap-public-url", url,
+				}, "OS_BOOTSTRAP_PASSWORD="+admin.Reveal())
+			},
+		},
+	}, nil
 }
 
 func keystoneDone(ctx context.Context, env Env) (bool, error) {
@@ -68,7 +85,7 @@ func keystoneDone(ctx context.Context, env Env) (bool, error) {
 		return false, err
 	}
 	for _, t := range tasks {
-		if done, err := ledgerDone(ctx, env.Database, t.name, t.inputs); err != nil || !done {
+		if done, err := ledgerDone(ctx, env.Database, t.entry); err != nil || !done {
 			return false, err
 		}
 	}
@@ -76,13 +93,6 @@ func keystoneDone(ctx context.Context, env Env) (bool, error) {
 }
 
 func keystoneStart(ctx context.Context, env Env) error {
-	password, err := env.Secret("keystone/db")
-	if err != nil {
-		return err
-	}
-	if err := ensureAccount(ctx, env.Database, "keystone", password); err != nil {
-		return err
-	}
 	if err := writeKeys(env); err != nil {
 		return err
 	}
@@ -90,53 +100,66 @@ func keystoneStart(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	for i, t := range tasks {
+	last := len(tasks) - 1
+	for _, t := range tasks[:last] {
 		if err := runTask(ctx, env, t); err != nil {
 			return err
 		}
-		// Its workers import for a long time, and need no more than the tables:
-		// the other tasks run beside them.
-		if i == 0 {
-			if err := env.Start(ctx); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	// Its workers import for a long time, and need no more than the tables: the
+	// last task runs beside them.
+	if err := env.Start(ctx); err != nil {
+		return err
+	}
+	return runTask(ctx, env, tasks[last])
 }
 
+// runTask does what the ledger does not have yet, on one controller: the others
+// wait, and then find it in the ledger. It stops when the lock is lost.
 func runTask(ctx context.Context, env Env, t task) error {
-	done, err := ledgerDone(ctx, env.Database, t.name, t.inputs)
+	done, err := ledgerDone(ctx, env.Database, t.entry)
 	if err != nil || done {
 		return err
 	}
-	env.Report("%s", t.about)
-	err = manage(ctx, env, t)
-	if err != nil && t.args[0] == "db_sync" {
-		err = syncAnew(ctx, env, t, err)
+	if env.Quorum != nil {
+		held, unlock, err := env.Quorum.Lock(ctx, keystoneLock)
+		if err != nil {
+			return fmt.Errorf("wait for the turn to work on the identity service's tables: %w", err)
+		}
+		defer unlock()
+		ctx = held
+		if done, err := ledgerDone(ctx, env.Database, t.entry); err != nil || done {
+			return err
+		}
 	}
-	if err != nil {
+	env.Report("%s", t.about)
+	if err := t.do(ctx, env); err != nil {
 		return err
 	}
-	return ledgerNote(ctx, env.Database, t.name, t.inputs)
+	return ledgerNote(ctx, env.Database, t.entry)
 }
 
-func manage(ctx context.Context, env Env, t task) error {
+// manage runs keystone-manage.
+func manage(ctx context.Context, env Env, args []string, environment ...string) error {
 	_, err := env.Run(ctx, host.Command{
-		Args: append([]string{"/usr/bin/keystone-manage"}, t.args...), Env: append([]string{"HOME=/var/lib/keystone"}, t.env...),
+		Args: append([]string{"/usr/bin/keystone-manage"}, args...), Env: append([]string{"HOME=/var/lib/keystone"}, environment...),
 		User: "keystone", Timeout: keystoneTimeout,
 	})
 	if err != nil {
-		return fmt.Errorf("keystone-manage %s: %w", t.args[0], err)
+		return fmt.Errorf("keystone-manage %s: %w", args[0], err)
 	}
 	return nil
 }
 
-// syncAnew makes the tables once more after a failure. MariaDB commits each
+// keystoneSync makes the tables, once more after a failure. MariaDB commits each
 // change of a table by itself: a power cut in the middle leaves a schema that
 // the migration finds in its way at every later try. As long as no user is in
 // it, nothing is lost with it.
-func syncAnew(ctx context.Context, env Env, t task, was error) error {
+func keystoneSync(ctx context.Context, env Env) error {
+	was := manage(ctx, env, []string{"db_sync"})
+	if was == nil || ctx.Err() != nil {
+		return was
+	}
 	blank, err := tableBlank(ctx, env.Database, "keystone.user")
 	if err != nil || !blank {
 		return errors.Join(was, err)
@@ -152,10 +175,11 @@ func syncAnew(ctx context.Context, env Env, t task, was error) error {
 	if err := ensureAccount(ctx, env.Database, "keystone", password); err != nil {
 		return err
 	}
-	return manage(ctx, env, t)
+	return manage(ctx, env, []string{"db_sync"})
 }
 
-// keyFolders are keystone's repositories of keys, by the secret that seeds them.
+// keyFolders are keystone's repositories of keys, by the secret that seeds them;
+// the bundle has their files below the same name.
 func keyFolders() []struct{ secret, folder string } {
 	return []struct{ secret, folder string }{
 		{"keystone/fernet", "/etc/keystone/fernet-keys"},
@@ -163,33 +187,81 @@ func keyFolders() []struct{ secret, folder string } {
 	}
 }
 
-// keyEpoch counts the rotations of the keys.
+// keyEpoch counts the rotations of the keys that a lab makes for itself.
 const keyEpoch = 1
 
 // writeKeys writes the keys that tokens and stored credentials are encrypted
-// with. They come out of a seed, so that all controllers have the same ones and
-// nobody carries them around. File 0 is the staged key, which the next epoch
-// makes primary; the highest number is the primary one.
+// with: the bundle's, which the operator rotates, or in a lab those that come out
+// of the seed. Either way all controllers have the same ones and nobody carries
+// them around. File 0 is the staged key, which the next rotation makes primary;
+// the highest number is the primary one.
 func writeKeys(env Env) error {
 	for _, k := range keyFolders() {
-		seed, err := env.Secret(k.secret)
+		keys, err := repository(env, k.secret)
 		if err != nil {
 			return err
 		}
 		if err := env.makeFolder(k.folder, 0o700, "keystone", "keystone"); err != nil {
 			return err
 		}
-		for file, epoch := range map[int]int{0: keyEpoch + 1, keyEpoch: keyEpoch} {
-			key, err := fernetKey(seed, k.secret, epoch)
-			if err != nil {
-				return err
-			}
-			if err := env.WriteFile(k.folder+"/"+strconv.Itoa(file), []byte(key), 0o600, "keystone", "keystone"); err != nil {
+		if err := dropKeys(env, k.folder, keys); err != nil {
+			return err
+		}
+		for file, key := range keys {
+			if err := env.WriteFile(k.folder+"/"+file, key, 0o600, "keystone", "keystone"); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// dropKeys removes the keys that a repository has no more: keystone would go on
+// taking what was encrypted with them.
+func dropKeys(env Env, folder string, keys map[string][]byte) error {
+	entries, err := os.ReadDir(env.Path(folder))
+	if err != nil {
+		return fmt.Errorf("look at the keys in %s: %w", folder, err)
+	}
+	for _, e := range entries {
+		if _, ok := keys[e.Name()]; ok {
+			continue
+		}
+		if err := os.RemoveAll(env.Path(folder + "/" + e.Name())); err != nil {
+			return fmt.Errorf("drop a key of %s: %w", folder, err)
+		}
+	}
+	return nil
+}
+
+// repository returns the files of a repository of keys.
+func repository(env Env, name string) (map[string][]byte, error) {
+	keys := map[string][]byte{}
+	for path, data := range env.Files {
+		file, ok := strings.CutPrefix(path, name+"/")
+		if !ok {
+			continue
+		}
+		if n, err := strconv.ParseUint(file, 10, 16); err != nil || strconv.FormatUint(n, 10) != file {
+			return nil, fmt.Errorf("write the keys of %s: the bundle's %s has no number for a name", name, path)
+		}
+		keys[file] = data
+	}
+	if len(keys) > 0 {
+		return keys, nil
+	}
+	seed, err := env.Secret(name)
+	if err != nil {
+		return nil, err
+	}
+	for file, epoch := range map[int]int{0: keyEpoch + 1, keyEpoch: keyEpoch} {
+		key, err := fernetKey(seed, name, epoch)
+		if err != nil {
+			return nil, err
+		}
+		keys[strconv.Itoa(file)] = []byte(key)
+	}
+	return keys, nil
 }
 
 // fernetKey derives one key: 32 bytes in URL-safe base64 (the Fernet
