@@ -120,7 +120,7 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 			a.keep(env)
 			return a.render(ctx, env)
 		}),
-		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report) }),
+		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report, stateHandler(a.state)) }),
 	)
 	if err == nil && agrees(known.config) {
 		err = a.steps(ctx, plain("quorum", func(ctx context.Context) error { return a.agree(ctx, known, &env) }))

@@ -192,7 +192,7 @@ func (n *testNode) inputs() Inputs {
 			Online:         func() bool { return true },
 			Cards:          func() []string { return []string{"52:54:00:00:00:01"} },
 			RenameLink:     func(string, string) error { return nil },
-			Serve:          func(join.Env, *status.Reporter) error { return nil },
+			Serve:          func(join.Env, *status.Reporter, http.Handler) error { return nil },
 			OpenQuorum:     n.openQuorum,
 			ReleaseProgram: func() error { return nil },
 			ServeLocal:     func(http.Handler) error { return nil },

@@ -37,7 +37,7 @@ type System struct {
 	// ReleaseProgram gives back memory that only the start used.
 	ReleaseProgram func() error
 	// Serve begins to answer health checks. It may be called again.
-	Serve func(join.Env, *status.Reporter) error
+	Serve func(join.Env, *status.Reporter, http.Handler) error
 	// ServeLocal begins to answer root on this machine.
 	ServeLocal func(http.Handler) error
 	// OpenQuorum joins the agents of the cloud's other controllers.

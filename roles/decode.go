@@ -56,6 +56,11 @@ type portFile struct {
 	Proto  string `yaml:"proto"`
 	VIP    string `yaml:"vip"`
 	Public bool   `yaml:"public"`
+
+	From    string `yaml:"from"`
+	Balance string `yaml:"balance"`
+	Timeout string `yaml:"timeout"`
+	Sticky  string `yaml:"sticky"`
 }
 
 type checkFile struct {

@@ -16,6 +16,7 @@ var (
 	nameOK    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
 	packageOK = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,79}$`)
 	unitOK    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9@._-]{0,79}\.(service|socket|target|timer|path)$`)
+	timeoutOK = regexp.MustCompile(`^[1-9][0-9]{0,3}[smh]$`)
 	secretOK  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}(/[a-z][a-z0-9-]{0,39})?$`)
 )
 
@@ -123,7 +124,50 @@ func (c *checker) port(path string, f portFile) Port {
 	if p.VIP != "" && p.Proto != "tcp" {
 		c.fail(path+".vip", "HAProxy publishes no %s port", p.Proto)
 	}
+	p.From = c.from(path, p)
+	c.front(path, p)
 	return p
+}
+
+// from returns who may reach a port. What a file does not say is decided by
+// what it says of the port, the narrower the less it says.
+func (c *checker) from(path string, p Port) string {
+	known := []string{FromControllers, FromCloud, FromAnyone}
+	switch {
+	case p.From != "" && !slices.Contains(known, p.From):
+		c.fail(path+".from", "from %q is none of %s%s", p.From, strings.Join(known, ", "), didYouMean(p.From, known))
+	case p.Public && p.From != "" && p.From != FromAnyone:
+		c.fail(path+".from", "a public port is for anyone, not only for the %s", p.From)
+	case p.From != "":
+		return p.From
+	case p.Public:
+		return FromAnyone
+	case p.VIP != "":
+		return FromCloud
+	}
+	return FromControllers
+}
+
+// front checks what HAProxy is told about a port.
+func (c *checker) front(path string, p Port) {
+	for _, key := range []struct{ name, value string }{{"balance", p.Balance}, {"timeout", p.Timeout}, {"sticky", p.Sticky}} {
+		if key.value != "" && p.VIP == "" {
+			c.fail(path+"."+key.name, "%s is for ports on the virtual IP; add vip, or leave it out", key.name)
+		}
+	}
+	known := []string{"roundrobin", "leastconn", "source"}
+	if p.Balance != "" && !slices.Contains(known, p.Balance) {
+		c.fail(path+".balance", "balance %q is none of %s%s", p.Balance, strings.Join(known, ", "), didYouMean(p.Balance, known))
+	}
+	if p.Timeout != "" && !timeoutOK.MatchString(p.Timeout) {
+		c.fail(path+".timeout", "timeout %q is not a whole number of seconds, minutes or hours, such as 90s, 10m or 6h", p.Timeout)
+	}
+	if p.Sticky != "" && p.Sticky != "cookie" {
+		c.fail(path+".sticky", "sticky %q is not cookie", p.Sticky)
+	}
+	if p.Sticky != "" && p.VIP != "http" {
+		c.fail(path+".sticky", "only an http port has cookies")
+	}
 }
 
 func (c *checker) check(path string, f checkFile, units []string) Check {

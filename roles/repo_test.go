@@ -29,9 +29,9 @@ func repository(t *testing.T) []Role {
 
 func TestRolesOfTheDesign(t *testing.T) {
 	want := map[string][]string{
-		"controller": {"mariadb", "rabbitmq", "memcached", "haproxy", "keepalived", "keystone"},
-		"compute":    {"openvswitch", "ovn-controller", "libvirt"},
-		"storage":    {"swift-account", "swift-container", "swift-object"},
+		"controller": {"firewall", "mariadb", "rabbitmq", "memcached", "haproxy", "keepalived", "keystone"},
+		"compute":    {"firewall", "openvswitch", "ovn-controller", "libvirt"},
+		"storage":    {"firewall", "swift-account", "swift-container", "swift-object"},
 	}
 	got := map[string][]string{}
 	for _, r := range repository(t) {
@@ -174,6 +174,7 @@ func TestPreset(t *testing.T) {
 func TestOwnUnits(t *testing.T) {
 	for unit, overlay := range map[string]string{
 		"trivet-agent.service":                   "common",
+		"trivet-firewall.service":                "firewall",
 		"neutron-ovn-maintenance-worker.service": "neutron",
 		"srv-node.mount":                         "storage",
 	} {

@@ -40,6 +40,13 @@ type Service struct {
 	Join     string   `json:"join,omitempty"`   // step of firstboot/join that brings the service up
 }
 
+// Who may reach a port: the node's firewall lets nobody else through.
+const (
+	FromControllers = "controllers" // the controllers' addresses
+	FromCloud       = "cloud"       // every address of the management network
+	FromAnyone      = "anyone"
+)
+
 // A Port is one that a service listens on, at the node's own address.
 type Port struct {
 	Name   string `json:"name"`
@@ -49,6 +56,14 @@ type Port struct {
 	// number: http, tcp, or not at all if empty.
 	VIP    string `json:"vip,omitempty"`
 	Public bool   `json:"public,omitempty"` // users of the cloud reach it, not only its nodes
+	// From is who may reach the port. A file that does not say means anyone for
+	// a public port, the cloud for another one on the virtual IP, and else the
+	// controllers.
+	From string `json:"from"`
+	// The rest is for HAProxy, and only for a port on the virtual IP.
+	Balance string `json:"balance,omitempty"` // roundrobin, leastconn or source; empty: roundrobin for http, leastconn for tcp
+	Timeout string `json:"timeout,omitempty"` // how long both sides may be silent, such as 90s, 10m or 6h; empty: 1m for http, 3h for tcp
+	Sticky  string `json:"sticky,omitempty"`  // cookie: a browser stays with the controller that answered it first; http only
 }
 
 // A Check tells whether a service is healthy. Exactly one field is set. In HTTP

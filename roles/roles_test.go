@@ -65,7 +65,7 @@ func TestLoad(t *testing.T) {
 			{
 				Name: "web", About: "Web", Packages: []string{"webd", "init"}, Units: []string{"webd.service"},
 				After: []string{"base"}, Secrets: []string{"web/key"}, Join: "web",
-				Ports:  []Port{{Name: "web", Number: 80, Proto: "tcp", VIP: "http", Public: true}},
+				Ports:  []Port{{Name: "web", Number: 80, Proto: "tcp", VIP: "http", Public: true, From: FromAnyone}},
 				Health: []Check{{HTTP: "http://{node}:80/"}, {Run: []string{"/usr/bin/true"}}},
 			},
 		},
@@ -87,6 +87,23 @@ func TestLoad(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"net.service"}, got.BootUnits()); diff != "" {
 		t.Errorf("boot units (-want +got):\n%s", diff)
+	}
+}
+
+// TestFrom shows who may reach a port whose file does not say.
+func TestFrom(t *testing.T) {
+	for port, want := range map[string]string{
+		"{name: web, number: 80}":                              FromControllers,
+		"{name: web, number: 80, from: cloud}":                 FromCloud,
+		"{name: web, number: 80, vip: tcp}":                    FromCloud,
+		"{name: web, number: 80, vip: tcp, from: controllers}": FromControllers,
+		"{name: web, number: 80, public: true}":                FromAnyone,
+		"{name: web, number: 80, public: true, from: anyone}":  FromAnyone,
+	} {
+		s, err := parseService("web.yaml", "web", []byte("about: Web\nports: ["+port+"]\n"))
+		if err != nil || s.Ports[0].From != want {
+			t.Errorf("%s: %v, %v, want %s", port, s.Ports, err, want)
+		}
 	}
 }
 
@@ -146,6 +163,13 @@ func TestLoadErrors(t *testing.T) {
 		"proto":                      {web("vip: http", "proto: sctp"), `services/web.yaml:7:36: proto "sctp" is neither tcp nor udp`},
 		"udp on the virtual IP":      {web("vip: http", "proto: udp, vip: http"), `services/web.yaml:7:46: HAProxy publishes no udp port`},
 		"vip":                        {web("vip: http", "vip: https"), `services/web.yaml:7:34: vip "https" is neither http nor tcp`},
+		"from":                       {web("public: true", "from: clod"), `services/web.yaml:7:46: from "clod" is none of controllers, cloud, anyone; did you mean "cloud"?`},
+		"public, and not for anyone": {web("public: true", "public: true, from: cloud"), `services/web.yaml:7:60: a public port is for anyone, not only for the cloud`},
+		"balance":                    {web("public: true", "balance: lestconn"), `services/web.yaml:7:49: balance "lestconn" is none of roundrobin, leastconn, source; did you mean "leastconn"?`},
+		"timeout":                    {web("public: true", "timeout: 1 day"), `services/web.yaml:7:49: timeout "1 day" is not a whole number of seconds, minutes or hours, such as 90s, 10m or 6h`},
+		"sticky":                     {web("public: true", "sticky: ip"), `services/web.yaml:7:48: sticky "ip" is not cookie`},
+		"cookies of no http":         {web("vip: http, public: true", "vip: tcp, sticky: cookie"), `services/web.yaml:7:47: only an http port has cookies`},
+		"balance of no front":        {web("vip: http, public: true", "balance: source"), `services/web.yaml:7:38: balance is for ports on the virtual IP; add vip, or leave it out`},
 		"two kinds of check":         {web("  - run:", "  - unit: webd.service\n    run:"), `services/web.yaml:10:5: a check has exactly one of unit, http, tcp and run, not 2`},
 		"no kind of check":           {web("run: [/usr/bin/true]", "{}"), `services/web.yaml:10:5: a check has exactly one of unit, http, tcp and run, not 0`},
 		"check of another unit":      {web("run: [/usr/bin/true]", "unit: web.service"), `services/web.yaml:10:11: "web.service" is not among the units of the service; did you mean "webd.service"?`},

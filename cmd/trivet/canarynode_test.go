@@ -157,7 +157,7 @@ func (n *canaryNode) boot(until func(status.Record) bool) string {
 			Cards:          func() []string { return nil },
 			RenameLink:     func(string, string) error { return nil },
 			Database:       sql.OpenDB(n),
-			Serve:          func(join.Env, *status.Reporter) error { return nil },
+			Serve:          func(join.Env, *status.Reporter, http.Handler) error { return nil },
 			ServeLocal:     func(http.Handler) error { return nil },
 			OpenQuorum:     func(ctx context.Context, c quorum.Config) (firstboot.Cluster, error) { return quorum.Open(ctx, c) },
 			ReleaseProgram: func() error { return nil },

@@ -21,13 +21,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/template"
 
 	"trivet/firstboot/host"
 	"trivet/firstboot/node"
-	"trivet/roles"
 )
 
 // Suffix ends the name of a template.
@@ -35,57 +33,6 @@ const Suffix = ".tmpl"
 
 // maxOutput bounds one rendered file, in bytes.
 const maxOutput = 4 << 20
-
-// Data is what a template sees: the fields of node.Config, and these.
-type Data struct {
-	node.Config
-	Device string // the network interface that holds .Address
-	TLS    bool   // the bundle gave certificates
-	// Fronts are the ports that HAProxy publishes on the virtual IP: those of
-	// the services that the image starts.
-	Fronts []Front
-}
-
-// A Front is a port published on the virtual IP.
-type Front struct {
-	Service string
-	Name    string // of the port, one in a role
-	Port    int
-	HTTP    bool   // else plain TCP
-	Check   string // path of the HTTP health check on the port; empty: a connection is enough
-}
-
-// NewData puts together what templates see.
-func NewData(c node.Config, device string, role roles.Role) Data {
-	d := Data{Config: c, Device: device}
-	for _, name := range role.Start {
-		s, ok := role.Service(name)
-		if !ok {
-			continue
-		}
-		for _, p := range s.Ports {
-			if p.VIP != "" {
-				d.Fronts = append(d.Fronts, Front{Service: s.Name, Name: p.Name, Port: p.Number, HTTP: p.VIP == "http", Check: checkPath(s, p.Number)})
-			}
-		}
-	}
-	return d
-}
-
-// checkPath returns the path of the service's HTTP check on a port.
-func checkPath(s roles.Service, port int) string {
-	for _, c := range s.Health {
-		rest, ok := strings.CutPrefix(c.HTTP, "http://{node}")
-		if !ok {
-			continue
-		}
-		at, path, _ := strings.Cut(rest, "/")
-		if at == ":"+strconv.Itoa(port) || at == "" && port == 80 {
-			return "/" + path
-		}
-	}
-	return ""
-}
 
 // Files renders every template below root/etc into the same path below to, and
 // returns the paths of the files that it wrote, without to. On a node, both are

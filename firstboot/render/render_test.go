@@ -27,11 +27,16 @@ func TestMain(m *testing.M) {
 // example returns the node of a role whose configuration is golden.
 func example(t *testing.T, role roles.Role) Data {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + role.Name + ".yaml")
+	return exampleOf(t, role, "testdata/"+role.Name+".yaml")
+}
+
+func exampleOf(t *testing.T, role roles.Role, file string) Data {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := node.Parse(role.Name+".yaml", text, "")
+	d, err := node.Parse(file, text, "")
 	if err != nil {
 		t.Fatal(err)
 	}
