@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ func ledgerDone(ctx context.Context, db *sql.DB, e entry) (bool, error) {
 		return false, fmt.Errorf("read the ledger: %w", err)
 	}
 	defer conn.Close()
+	// The connection goes with what is set on it: where the member has lost the
+	// others, a look at its state must not wait for them.
+	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
 	// What another controller wrote a moment ago may not be applied here yet.
 	if _, err := conn.ExecContext(ctx, "SET SESSION wsrep_sync_wait = 1"); err != nil {
 		return false, fmt.Errorf("wait for the ledger of the other controllers: %w", err)
