@@ -33,7 +33,7 @@ const (
 const galeraSynced = 3 * time.Minute
 
 func mariadb() Step {
-	return Step{Name: "mariadb", Done: galeraDone, Do: galeraStart, Tell: galeraTell}
+	return Step{Name: "mariadb", Judges: true, Done: galeraDone, Do: galeraStart, Tell: galeraTell}
 }
 
 // galeraAnswer bounds one question to a server that may hang.

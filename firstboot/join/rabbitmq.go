@@ -23,7 +23,7 @@ const (
 )
 
 func rabbitmq() Step {
-	return Step{Name: "rabbitmq", Done: rabbitDone, Do: rabbitStart, Tell: rabbitTell}
+	return Step{Name: "rabbitmq", Judges: true, Done: rabbitDone, Do: rabbitStart, Tell: rabbitTell}
 }
 
 func rabbitDone(ctx context.Context, env Env) (bool, error) {

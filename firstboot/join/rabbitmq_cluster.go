@@ -32,7 +32,7 @@ import (
 // (rabbitmq-server #1455), and Khepri must be there before anybody joins.
 //
 // Measured with 4.0.5, TLS between the nodes, on two busy cores: three blank ones
-// are whole after 17 to 40 s; after SIGKILL of all, two of three serve after 8 s; a
+// are whole after 40 to 52 s; after SIGKILL of all, two of three serve after 8 s; a
 // wiped one is back after 10 s; a pulled cable is noticed after 19 s.
 //
 // Erlang nodes of two formations never speak to each other: each formation has a
