@@ -215,3 +215,18 @@ func TestMetricsWithout(t *testing.T) {
 		t.Error("a database that is not there has a state")
 	}
 }
+
+// TestHealthPort: the firewall lets through what the role's file says.
+func TestHealthPort(t *testing.T) {
+	role, err := roles.Load("../roles", "storage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, _ := role.Service(roles.Base)
+	for _, p := range base.Ports {
+		if p.Name == "health" && p.Number == healthPort && p.From == roles.FromCloud {
+			return
+		}
+	}
+	t.Errorf("roles/services/base.yaml has no port health with the number %d from the cloud: %+v", healthPort, base.Ports)
+}

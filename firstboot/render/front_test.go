@@ -1,8 +1,10 @@
 package render
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,6 +91,35 @@ func TestVRRPPriority(t *testing.T) {
 		c.Name = c.Controllers[i].Name
 		if got := (Data{Config: c}).VRRPPriority(); got != want {
 			t.Errorf("%s has %d, want %d", c.Name, got, want)
+		}
+	}
+}
+
+// TestNumbers: the templates name these ports themselves, since no port of a
+// service is HAProxy's own front.
+func TestNumbers(t *testing.T) {
+	role, err := roles.Load("../../roles", "controller")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../overlays/haproxy/etc/haproxy/haproxy.cfg.tmpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for service, line := range map[string]map[string]string{
+		"haproxy": {"haproxy-metrics": "bind {{.Address.Addr}}:%d\n", "haproxy-peers": "peer {{.Name}} {{.Address}}:%d\n"},
+		"base":    {"health": "check port %d backup\n"},
+		"mariadb": {"mysql": "server {{.Name}} {{.Address}}:%d check"},
+	} {
+		s, _ := role.Service(service)
+		for _, p := range s.Ports {
+			want, ok := line[p.Name]
+			if delete(line, p.Name); ok && !strings.Contains(string(text), fmt.Sprintf(want, p.Number)) {
+				t.Errorf("HAProxy's template lacks %q", fmt.Sprintf(want, p.Number))
+			}
+		}
+		if len(line) > 0 {
+			t.Errorf("%s has no port %v", service, line)
 		}
 	}
 }
