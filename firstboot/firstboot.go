@@ -93,6 +93,9 @@ type agent struct {
 	said map[string]time.Time // failures, each to be said once in a while
 }
 
+// firewall is the service that opens the role's ports, and no others.
+const firewall = "firewall"
+
 // bringUp is the way from nothing to ready. Each line may run again.
 func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 	var known description
@@ -122,6 +125,10 @@ func (a *agent) bringUp(ctx context.Context) (join.Env, error) {
 		}),
 		plain("health", func(context.Context) error { return a.System.Serve(env, a.Report, stateHandler(a.state)) }),
 	)
+	if err == nil && slices.Contains(a.role.Start, firewall) {
+		// Before anything talks to peers, so that it has seen each connection's begin.
+		err = a.start(ctx, env, firewall)
+	}
 	if err == nil && agrees(known.config) {
 		err = a.steps(ctx, plain("quorum", func(ctx context.Context) error { return a.agree(ctx, known, &env) }))
 	}

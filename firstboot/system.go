@@ -38,6 +38,8 @@ type System struct {
 	ReleaseProgram func() error
 	// Serve begins to answer health checks. It may be called again.
 	Serve func(join.Env, *status.Reporter, http.Handler) error
+	// Health takes records for what Serve answers.
+	Health status.Sink
 	// ServeLocal begins to answer root on this machine.
 	ServeLocal func(http.Handler) error
 	// OpenQuorum joins the agents of the cloud's other controllers.
@@ -50,7 +52,7 @@ func NewSystem() (System, error) {
 	if err != nil {
 		return System{}, err
 	}
-	var h healthServer
+	h := &healthServer{}
 	return System{
 		SetHostname: func(name string) error { return unix.Sethostname([]byte(name)) },
 		Holds:       host.DeviceOf,
@@ -66,6 +68,7 @@ func NewSystem() (System, error) {
 		Database:       db,
 		ReleaseProgram: host.ReleaseProgram,
 		Serve:          h.serve,
+		Health:         h,
 		ServeLocal:     serveLocal,
 		OpenQuorum: func(ctx context.Context, c quorum.Config) (Cluster, error) {
 			q, err := quorum.Open(ctx, c)

@@ -48,7 +48,7 @@ func serve(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report := status.New(time.Now, status.NewPort(status.PortPath), status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{})
+	report := status.New(time.Now, status.NewPort(status.PortPath), status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{}, system.Health)
 	err = firstboot.Run(ctx, firstboot.Inputs{
 		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan,
 		Log: func(line string) { fmt.Fprintln(stderr, line) },
