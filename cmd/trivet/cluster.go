@@ -25,7 +25,7 @@ func clusterCommand() *cli.Command {
 		Name:        "cluster",
 		Usage:       "check the description of a cloud, and make what its nodes are told",
 		Description: "EXAMPLE\n   trivet cluster example three >cloud.yaml && trivet cluster check cloud.yaml",
-		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterInit(), clusterBundle(), clusterSeed(), clusterRings(), clusterDiff(), clusterRotate(), clusterProtect(), clusterSchema()},
+		Commands:    []*cli.Command{clusterExample(), clusterCheck(), clusterInit(), clusterBundle(), clusterSeed(), clusterRings(), clusterDiff(), clusterRotate(), clusterSecret(), clusterProtect(), clusterSchema()},
 		Action:      unknownCommand,
 	}
 }
