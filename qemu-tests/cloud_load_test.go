@@ -64,10 +64,10 @@ func (s *series) begin() {
 }
 
 // measured is the longest gap since begin, one that lasts still included.
-func (s *series) measured() (gap time.Duration, failed error, promised int) {
+func (s *series) measured() (gap time.Duration, promised int, failed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(s.gap, time.Since(s.last)), s.failed, len(s.promised)
+	return max(s.gap, time.Since(s.last)), len(s.promised), s.failed
 }
 
 // Pauses between the acts of a load, and how long one may take.
@@ -122,9 +122,9 @@ func (l *load) end() {
 func (l *load) flows(limit time.Duration) {
 	l.c.t.Helper()
 	for _, s := range l.all() {
-		_, _, before := s.measured()
+		_, before, _ := s.measured()
 		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-			_, failed, now := s.measured()
+			_, now, failed := s.measured()
 			if now > before {
 				break
 			}

@@ -135,8 +135,12 @@ func scenarios() []scenario {
 func processScenarios() []scenario {
 	var all []scenario
 	for _, p := range []struct{ name, unit string }{
-		{"mariadbd killed", "mariadb.service"}, {"beam killed", "rabbitmq-server.service"}, {"haproxy killed", "haproxy.service"},
-		{"keepalived killed", "keepalived.service"}, {"keystone killed", "keystone.service"}, {"the agent killed", "trivet-agent.service"},
+		{"mariadbd killed", "mariadb.service"},
+		{"beam killed", "rabbitmq-server.service"},
+		{"haproxy killed", "haproxy.service"},
+		{"keepalived killed", "keepalived.service"},
+		{"keystone killed", "keystone.service"},
+		{"the agent killed", "trivet-agent.service"},
 	} {
 		all = append(all, scenario{p.name, func(c *testCloud, _ *load) {
 			c.holder().Must("/usr/bin/systemctl", "kill", "--signal=KILL", p.unit)
