@@ -167,3 +167,21 @@ func TestSystemIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestWatch: each service of a ready node is looked at, and the one that is down
+// is brought up again.
+func TestWatch(t *testing.T) {
+	n := newNode(t)
+	n.seed(goodSeed)
+	down := map[string]bool{}
+	n.boot(func(r status.Record) bool {
+		// Called with n.mu held, for all records again and again.
+		for _, unit := range []string{"back.service", "front.service"} {
+			if r.State == status.Ready && !down[unit] && n.units[unit] == "active" {
+				n.units[unit], down[unit] = "failed", true
+				return false
+			}
+		}
+		return len(down) == 2 && n.units["back.service"] == "active" && n.units["front.service"] == "active"
+	})
+}

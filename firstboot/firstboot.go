@@ -45,6 +45,8 @@ type Inputs struct {
 	Log func(line string)
 	// Rescan is the pause before a machine that knows nothing looks again.
 	Rescan time.Duration
+	// Watch is the pause between two looks at a service of a node that is ready.
+	Watch time.Duration
 }
 
 // Run brings the node up and then watches it until ctx ends. What fails is

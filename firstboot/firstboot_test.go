@@ -172,7 +172,7 @@ func (n *testNode) Put(r status.Record) {
 
 func (n *testNode) inputs() Inputs {
 	return Inputs{
-		Root: n.root, Host: n, Report: status.New(time.Now, n), Rescan: 5 * time.Millisecond,
+		Root: n.root, Host: n, Report: status.New(time.Now, n), Rescan: 5 * time.Millisecond, Watch: time.Millisecond,
 		Source: source.Env{Root: n.root, ReadDisk: host.ReadFiles, Client: source.NewClient(), Jitter: func() float64 { return 0 }, Sleep: sleep},
 		System: System{
 			SetHostname: func(name string) error {

@@ -15,7 +15,6 @@ import (
 
 // How services are watched once the node is ready.
 const (
-	watchPause = 15 * time.Second
 	// A service is brought up again when its checks fail this often in a row, or
 	// when its unit does not run,
 	watchStrikes = 3
@@ -36,8 +35,9 @@ func (a *agent) watch(ctx context.Context, env join.Env) error {
 	}
 	var all sync.WaitGroup
 	for _, name := range a.role.Start {
-		env.Service, _ = a.role.Service(name)
-		all.Go(func() { a.watchService(ctx, env) })
+		one := env // each goroutine has its own
+		one.Service, _ = a.role.Service(name)
+		all.Go(func() { a.watchService(ctx, one) })
 	}
 	all.Wait()
 	return nil
@@ -46,7 +46,7 @@ func (a *agent) watch(ctx context.Context, env join.Env) error {
 // watchService looks after env.Service.
 func (a *agent) watchService(ctx context.Context, env join.Env) {
 	var p patient
-	for sleep(ctx, watchPause) == nil {
+	for sleep(ctx, a.Watch) == nil {
 		if a.attend(ctx, env, &p) && a.ward.well(env.Service.Name) && ctx.Err() == nil {
 			a.Report.Say(status.Ready, status.Ready, env.Node.Name+" is ready again", nil)
 		}

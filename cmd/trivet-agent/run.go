@@ -21,6 +21,10 @@ import (
 // rescan is how often a machine that knows nothing looks at its sources.
 const rescan = 5 * time.Second
 
+// watch is how often each service of a ready node is looked at. A unit that is
+// down is brought up again at once, one that does not answer after three looks.
+const watch = 5 * time.Second
+
 // memoryGoal is what the collector keeps the heap near, in bytes, so that the
 // agent idles within 15 MB.
 const memoryGoal = 12 << 20
@@ -50,7 +54,7 @@ func serve(ctx context.Context, stderr io.Writer) error {
 	}
 	report := status.New(time.Now, status.NewPort(status.PortPath), status.NewConsole(status.ConsolePath), status.File{Path: status.FilePath}, status.Text{W: stderr}, status.Manager{}, system.Health)
 	err = firstboot.Run(ctx, firstboot.Inputs{
-		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan,
+		Root: "/", Host: host.System{}, Source: newSource("/"), Report: report, System: system, Rescan: rescan, Watch: watch,
 		Log: func(line string) { fmt.Fprintln(stderr, line) },
 	})
 	if err != nil {
