@@ -143,10 +143,24 @@ func processScenarios() []scenario {
 		{"the agent killed", "trivet-agent.service"},
 	} {
 		all = append(all, scenario{p.name, func(c *testCloud, _ *load) {
-			c.holder().Must("/usr/bin/systemctl", "kill", "--signal=KILL", p.unit)
+			holder := c.holder()
+			was := mainPID(holder, p.unit)
+			holder.Must("/usr/bin/systemctl", "kill", "--signal=KILL", p.unit)
+			for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
+				if now := mainPID(holder, p.unit); now != was && now != "0" {
+					c.t.Logf("%s runs again %.1f s after it was killed", p.unit, time.Since(began).Seconds())
+					return
+				}
+			}
+			c.t.Errorf("%s does not run again on %s", p.unit, holder.Name)
 		}})
 	}
 	return all
+}
+
+// mainPID is the number of a unit's first process, 0 if there is none.
+func mainPID(n *nspawn.Node, unit string) string {
+	return strings.TrimSpace(n.Must("/usr/bin/systemctl", "show", "--property=MainPID", "--value", unit))
 }
 
 // TestCloudFormsWithOneAbsent: a majority forms the cloud, and who comes later is

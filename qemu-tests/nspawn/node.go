@@ -91,7 +91,12 @@ func (n *Node) Start() {
 	cmd := exec.Command("systemd-nspawn", n.arguments()...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	group, err := n.group()
+	if err != nil {
+		n.w.t.Fatalf("start %s: %v", n.Name, err)
+	}
+	defer group.Close()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	if err := start(cmd); err != nil {
 		n.w.t.Fatalf("start %s: %v", n.Name, err)
 	}

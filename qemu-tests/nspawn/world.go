@@ -193,5 +193,5 @@ func remove(dir string) error {
 	for _, s := range spaces {
 		err = errors.Join(err, run("ip", "netns", "del", filepath.Base(s)))
 	}
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(err, removeGroups(filepath.Base(dir)), os.RemoveAll(dir))
 }
