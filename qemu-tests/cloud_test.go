@@ -42,6 +42,7 @@ func TestCloudOfThree(t *testing.T) {
 	t.Logf("a token %.1f s after the power-on of three blank controllers", c.tokenAfter(began, readyLimit).Seconds())
 	c.waitReady()
 	c.whole()
+	t.Run("lets in whom its roles say", func(t *testing.T) { testClosed(t, c) })
 	l := c.work()
 	l.flows(time.Minute)
 	for _, s := range scenarios() {

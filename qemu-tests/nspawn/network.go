@@ -46,6 +46,16 @@ func (w *World) AddClient(name, mac string, address netip.Prefix) *Client {
 
 // Dial connects from the client to an address, without names.
 func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialFrom(ctx, c.space, network, address)
+}
+
+// Dial connects from the node to an address, without names.
+func (n *Node) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return dialFrom(ctx, n.w.space(n.Name), network, address)
+}
+
+// dialFrom connects from a network namespace.
+func dialFrom(ctx context.Context, from, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -53,15 +63,15 @@ func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, e
 	done := make(chan result, 1)
 	go func() {
 		// The thread ends with this goroutine, since it is never unlocked: nothing
-		// else may run in the client's namespace.
+		// else may run in that namespace.
 		runtime.LockOSThread()
-		space, err := os.Open("/run/netns/" + c.space)
+		space, err := os.Open("/run/netns/" + from)
 		if err == nil {
 			err = unix.Setns(int(space.Fd()), unix.CLONE_NEWNET)
 			space.Close()
 		}
 		if err != nil {
-			done <- result{nil, fmt.Errorf("enter the client's network: %w", err)}
+			done <- result{nil, fmt.Errorf("enter the network %s: %w", from, err)}
 			return
 		}
 		var d net.Dialer
