@@ -1,4 +1,4 @@
-// Trivet-init is the /init of an image's initrd. Package boot does the work; this
+// Command trivet-init is the /init of an image's initrd. Package boot does the work; this
 // program gives it the machine, and tells what happens on the console, in the
 // kernel's log and on the virtio port trivet.status.
 //

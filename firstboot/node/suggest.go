@@ -2,9 +2,17 @@ package node
 
 import "fmt"
 
-// didYouMean ends an error with the known word nearest to word, if one is near:
-// at most a third of the letters differ.
+// didYouMean ends an error with the known word nearest to word, if one is near.
 func didYouMean(word string, known []string) string {
+	if best := Nearest(word, known); best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return ""
+}
+
+// Nearest returns the known word nearest to word, or "" if none is near: at most
+// a third of the letters may differ, and a word of more than 64 bytes is none.
+func Nearest(word string, known []string) string {
 	best, least := "", len(word)/3+1
 	for _, k := range known {
 		if len(word) > 64 {
@@ -14,10 +22,7 @@ func didYouMean(word string, known []string) string {
 			best, least = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return best
 }
 
 // distance counts the insertions, removals and exchanges of bytes that turn a

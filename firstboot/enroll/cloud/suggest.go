@@ -1,42 +1,16 @@
 package cloud
 
-import "fmt"
+import (
+	"fmt"
 
-// didYouMean ends a message with the known word nearest to word, if one is near:
-// at most a third of the letters differ.
+	"trivet/firstboot/node"
+)
+
+// didYouMean begins a message's advice with the known word nearest to word, if
+// one is near.
 func didYouMean(word string, known []string) string {
-	best, least := "", len(word)/3+1
-	for _, k := range known {
-		if len(word) > 64 {
-			break
-		}
-		if d := distance(word, k); d <= least && d < max(len(word), len(k)) && (best == "" || d < least) {
-			best, least = k, d
-		}
+	if best := node.Nearest(word, known); best != "" {
+		return fmt.Sprintf("did you mean %q? ", best)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q? ", best)
-}
-
-// distance counts the insertions, removals and exchanges of bytes that turn a
-// into b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
+	return ""
 }
