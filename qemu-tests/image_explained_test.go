@@ -94,6 +94,7 @@ func builderDifferences() []explanation {
 		{what: onlyOurs, paths: []string{"etc/dpkg/dpkg.cfg.d/trivet"}, why: "what the image is built without, for a dpkg in it"},
 		{what: otherContent, paths: []string{"usr/lib/os-release"}, why: "it names the image, too", same: begins},
 		{what: otherTime, paths: []string{"usr/lib/os-release"}, why: "it names the image, too"},
+		{what: otherTime, paths: []string{"var/lib/ieee-data/*"}, why: "links below /var are made anew in the factory"},
 		{what: otherAttr, paths: []string{"var/log/journal"}, why: "squashfs keeps no ACLs; systemd-tmpfiles sets them at each boot"},
 	}
 }

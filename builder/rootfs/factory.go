@@ -169,10 +169,7 @@ func (m *move) tree(from, to string) error {
 		if err := os.Symlink(n.target, at); err != nil {
 			return err
 		}
-		if err := os.Lchown(at, int(n.stat.Uid), int(n.stat.Gid)); err != nil {
-			return err
-		}
-		return setTime(unix.AT_FDCWD, at, n.stat.Mtim.Sec)
+		return os.Lchown(at, int(n.stat.Uid), int(n.stat.Gid))
 	case kindFile:
 		return m.file(n, at)
 	case kindDir:
