@@ -60,7 +60,7 @@ func Factory(ctx context.Context, in Inputs, below []string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("move /var to the factory: %w", err)
 	}
-	key, err := keyOf(in, "factory", lines)
+	key, err := keyOf(in, "factory 2", lines)
 	if err != nil {
 		return "", fmt.Errorf("move /var to the factory: %w", err)
 	}
